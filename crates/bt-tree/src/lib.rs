@@ -1,1 +1,5 @@
 //! bt-tree.
+
+pub mod block;
+
+pub use block::BlockRef;
