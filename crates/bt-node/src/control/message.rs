@@ -1,0 +1,118 @@
+//! Requests, answers and progress.
+
+use bt_base::{Revision, SegmentId};
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use super::report::{
+    BlockReport, CheckReport, DiffReport, HeadReport, ReclaimReport, SegmentReport, SnapshotInfo, StatusReport,
+};
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// How the node, its zone and its mount are. Answer: [`Response::Status`].
+    Status,
+    /// Make everything durable and commit. Answer: [`Response::Synced`].
+    Sync,
+    /// Verify everything from the head down. Answer: [`Response::Checked`].
+    Check {
+        /// Also read and verify every stored block, not only those of the index.
+        deep: bool,
+    },
+    /// Record the tree as it is now under a name. Answer: [`Response::SnapshotCreated`].
+    SnapshotCreate {
+        /// A new name: 1 to 255 bytes, no slash, not `.` or `..`.
+        name: String,
+    },
+    /// All snapshots, oldest first. Answer: [`Response::Snapshots`].
+    SnapshotList,
+    /// Forget a snapshot; its space is given back. Answer: [`Response::Done`].
+    SnapshotDelete {
+        /// The name.
+        name: String,
+    },
+    /// What differs between a snapshot and a later one or the present. Answer: [`Response::Diff`].
+    SnapshotDiff {
+        /// The older snapshot.
+        from: String,
+        /// The newer snapshot; the present when absent.
+        to: Option<String>,
+    },
+    /// The newest head and its stored copies. Answer: [`Response::Head`].
+    InspectHead,
+    /// One segment, or all. Answer: [`Response::Segments`].
+    InspectSegment {
+        /// The segment; all when absent.
+        id: Option<SegmentId>,
+    },
+    /// One block, verified and opened. Answer: [`Response::Block`].
+    InspectBlock {
+        /// Its segment.
+        segment: SegmentId,
+        /// Its index in the segment.
+        index: u32,
+    },
+    /// Copy the live blocks out of poor segments and give the rest back. Answer: [`Response::Reclaimed`].
+    Reclaim {
+        /// Every segment that holds dead bytes, not only poor ones.
+        all: bool,
+    },
+    /// Unmount, commit, close. Answer: [`Response::Done`] after the last commit is durable.
+    Unmount {
+        /// Detach the mount now even when programs still use it.
+        lazy: bool,
+    },
+}
+
+/// The answer to a request that succeeded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// It is done; nothing more to say.
+    Done,
+    /// To [`Request::Status`].
+    Status(Box<StatusReport>),
+    /// To [`Request::Sync`].
+    Synced {
+        /// The revision that holds everything.
+        revision: Revision,
+    },
+    /// To [`Request::Check`].
+    Checked(CheckReport),
+    /// To [`Request::SnapshotCreate`].
+    SnapshotCreated(SnapshotInfo),
+    /// To [`Request::SnapshotList`].
+    Snapshots(Vec<SnapshotInfo>),
+    /// To [`Request::SnapshotDiff`].
+    Diff(DiffReport),
+    /// To [`Request::InspectHead`].
+    Head(Box<HeadReport>),
+    /// To [`Request::InspectSegment`].
+    Segments(Vec<SegmentReport>),
+    /// To [`Request::InspectBlock`].
+    Block(Box<BlockReport>),
+    /// To [`Request::Reclaim`].
+    Reclaimed(ReclaimReport),
+}
+
+/// How far long work is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all; 0 when not known.
+    pub total: u64,
+    /// What the units are, for people: "blocks", "bytes", "segments".
+    pub what: String,
+}
+
+/// One message of the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// More will follow.
+    Progress(Progress),
+    /// The last message to this request.
+    Done(Response),
+    /// The last message to this request.
+    Failed(Failure),
+}
