@@ -1,0 +1,12 @@
+//! How long the harness waits for anything, at most.
+
+use std::time::Duration;
+
+/// A node that is asked to start, stop or die has done so within this time.
+pub const NODE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An external command ends within this time, unless the caller names another limit.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Lines of each log that are printed when a test panics.
+pub(crate) const LOG_TAIL_LINES: usize = 40;
