@@ -1,0 +1,81 @@
+//! P-256 in OpenSSL's terms: the group, keys from seeds, points from bytes.
+
+use std::sync::OnceLock;
+
+use bt_base::label::CREDENTIAL;
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, EcPoint, EcPointRef, PointConversionForm};
+use openssl::nid::Nid;
+use openssl::pkey::{Private, Public};
+use zeroize::Zeroizing;
+
+use crate::derive::derive_key;
+use crate::labelled::NO_TREE;
+
+/// The order n of the group, big endian (SEC 2, section 2.4.2).
+pub(crate) const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+    0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// Bytes of a compressed point.
+pub(crate) const COMPRESSED: usize = 33;
+/// Bytes of an uncompressed point.
+pub(crate) const UNCOMPRESSED: usize = 65;
+
+/// The group, made once for the process.
+pub(crate) fn group() -> &'static EcGroup {
+    static GROUP: OnceLock<EcGroup> = OnceLock::new();
+    GROUP.get_or_init(|| EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("OpenSSL has P-256"))
+}
+
+/// The private scalar that a seed gives for one purpose: the first of the keys derived from the seed under
+/// (`CREDENTIAL`, purpose, 0), (`CREDENTIAL`, purpose, 1), ... that lies in 1..n, read big endian.
+pub(crate) fn scalar_from_seed(seed: &[u8; 32], purpose: &str) -> Zeroizing<[u8; 32]> {
+    (0..=u8::MAX)
+        .map(|attempt| derive_key(seed, CREDENTIAL, &NO_TREE, &[purpose.as_bytes(), &[attempt]]))
+        .find(|candidate| is_scalar(candidate))
+        .expect("256 random strings of 256 bits are not all beyond the group order")
+}
+
+fn is_scalar(candidate: &[u8; 32]) -> bool {
+    *candidate != [0; 32] && *candidate < ORDER
+}
+
+/// The key pair of a private scalar in 1..n.
+pub(crate) fn key_from_scalar(scalar: &[u8; 32]) -> EcKey<Private> {
+    assert!(is_scalar(scalar), "a private scalar lies in 1..n");
+    let build = || {
+        let mut number = BigNum::from_slice(scalar)?;
+        number.set_const_time();
+        let mut point = EcPoint::new(group())?;
+        point.mul_generator2(group(), &number, &mut *BigNumContext::new_secure()?)?;
+        let key = EcKey::from_private_components(group(), &number, &point);
+        number.clear();
+        key
+    };
+    build().expect("OpenSSL builds a key from a valid scalar")
+}
+
+/// The public key of a point in SEC1 form, compressed or not; None when the bytes are no point of the curve.
+pub(crate) fn public_from_bytes(bytes: &[u8]) -> Option<EcKey<Public>> {
+    let mut context = BigNumContext::new().ok()?;
+    let point = EcPoint::from_bytes(group(), bytes, &mut context).ok()?;
+    EcKey::from_public_key(group(), &point).ok()
+}
+
+/// The compressed form of a point.
+pub(crate) fn compressed(point: &EcPointRef) -> [u8; COMPRESSED] {
+    encode(point, PointConversionForm::COMPRESSED)
+}
+
+/// The uncompressed form of a point.
+pub(crate) fn uncompressed(point: &EcPointRef) -> [u8; UNCOMPRESSED] {
+    encode(point, PointConversionForm::UNCOMPRESSED)
+}
+
+fn encode<const N: usize>(point: &EcPointRef, form: PointConversionForm) -> [u8; N] {
+    let mut context = BigNumContext::new().expect("OpenSSL gives a number context");
+    let bytes = point.to_bytes(group(), form, &mut context).expect("a point of a key has an encoding");
+    bytes.try_into().expect("a point that is not at infinity has the size of its form")
+}

@@ -1,0 +1,146 @@
+//! Where the private keys of a principal are used, and the store that holds them in memory.
+
+use std::fmt;
+
+use bt_base::label::Label;
+use bt_base::{Entropy, PrincipalId, TreeId};
+use zeroize::Zeroizing;
+
+use crate::agree::{AgreementKey, AgreementPublic, SharedSecret};
+use crate::credential::Credential;
+use crate::sign::{Signature, SigningKey};
+
+/// The first bytes of a node key file.
+const MAGIC: &[u8; 8] = b"BT-NODE\n";
+/// The version of the node key file.
+const VERSION: u16 = 1;
+/// Bytes of a node key file: magic, version, seed, principal.
+pub const NODE_KEY_SIZE: usize = 8 + 2 + 32 + 32;
+
+/// A private key that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The other side's public key is no point of the curve.
+    #[error("a public key to agree with is no point of P-256: the record that holds it is damaged or forged")]
+    BadPeer,
+    /// The device that holds the key did not answer as it should.
+    #[error("the key store did not use its key: {why}")]
+    Unavailable {
+        /// What the device said.
+        why: String,
+    },
+}
+
+/// Where a principal's private keys are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In a file, and in memory while in use.
+    Software,
+    /// In a TPM, which never gives them out.
+    Tpm,
+}
+
+/// The private keys of one principal, usable but not readable.
+pub trait KeyStore: Send + Sync {
+    /// The public half.
+    fn credential(&self) -> &Credential;
+    /// Signs `message` for one purpose in one tree.
+    fn sign(&self, label: Label, tree: &TreeId, message: &[u8]) -> Result<Signature, KeyError>;
+    /// The secret shared with the holder of `peer`'s private key.
+    fn agree(&self, peer: &AgreementPublic) -> Result<SharedSecret, KeyError>;
+    /// Where the keys are.
+    fn place(&self) -> KeyPlace;
+}
+
+/// A node key file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeKeyError {
+    /// The first bytes are not those of a node key file.
+    #[error("this is not a node key file: check the path")]
+    NotANodeKey,
+    /// The file was written by a newer program.
+    #[error("the node key file has version {found}, this program knows {VERSION}: use a newer bt")]
+    TooNew {
+        /// The version found.
+        found: u16,
+    },
+    /// The bytes were cut or changed.
+    #[error("the node key file is damaged: restore it from a backup, or admit this node again with new keys")]
+    Damaged,
+}
+
+/// A key store whose two keys are derived from one seed and live in memory.
+pub struct SoftwareKeyStore {
+    seed: Zeroizing<[u8; 32]>,
+    credential: Credential,
+    signing: SigningKey,
+    agreement: AgreementKey,
+}
+
+impl SoftwareKeyStore {
+    /// The store that a seed gives.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let signing = SigningKey::from_seed(seed);
+        let agreement = AgreementKey::from_seed(seed);
+        let credential = Credential::new(signing.verifying_key(), agreement.public());
+        Self { seed: Zeroizing::new(*seed), credential, signing, agreement }
+    }
+
+    /// A store with new keys.
+    pub fn generate(entropy: &mut dyn Entropy) -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        entropy.fill(&mut *seed);
+        Self::from_seed(&seed)
+    }
+
+    /// The node key file: magic, version, seed, and the principal's id, which tells damage.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(NODE_KEY_SIZE));
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&*self.seed);
+        bytes.extend_from_slice(&self.credential.id().0);
+        bytes
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NodeKeyError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(NodeKeyError::NotANodeKey)?;
+        let (version, rest) = rest.split_first_chunk().ok_or(NodeKeyError::Damaged)?;
+        let found = u16::from_le_bytes(*version);
+        if found > VERSION {
+            return Err(NodeKeyError::TooNew { found });
+        }
+        let (seed, rest) = rest.split_first_chunk::<32>().ok_or(NodeKeyError::Damaged)?;
+        let principal = PrincipalId(rest.try_into().map_err(|_| NodeKeyError::Damaged)?);
+        let store = Self::from_seed(seed);
+        if found != VERSION || store.credential.id() != principal {
+            return Err(NodeKeyError::Damaged);
+        }
+        Ok(store)
+    }
+}
+
+impl KeyStore for SoftwareKeyStore {
+    fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    fn sign(&self, label: Label, tree: &TreeId, message: &[u8]) -> Result<Signature, KeyError> {
+        Ok(self.signing.sign(label, tree, message))
+    }
+
+    fn agree(&self, peer: &AgreementPublic) -> Result<SharedSecret, KeyError> {
+        self.agreement.agree(peer)
+    }
+
+    fn place(&self) -> KeyPlace {
+        KeyPlace::Software
+    }
+}
+
+impl fmt::Debug for SoftwareKeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SoftwareKeyStore({:?})", self.credential.id())
+    }
+}
