@@ -1,5 +1,19 @@
 //! bt-tree.
 
+pub mod access;
+pub mod birth;
 pub mod block;
+mod envelope;
+mod frame;
+pub mod genesis;
+pub mod head;
+pub mod session;
+#[cfg(test)]
+mod testing;
 
+pub use access::{AccessError, AccessLog, AccessRecord, Action, LastHead, Rights};
+pub use birth::{Birth, BirthError};
 pub use block::BlockRef;
+pub use genesis::{Genesis, GenesisError};
+pub use head::{Head, HeadError, JournalPosition, SegmentSummary, SignedHead};
+pub use session::{SessionCertificate, SessionError, SessionKey};

@@ -1,0 +1,285 @@
+//! The chain of a zone's access records, verified, and the answers it gives.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bt_base::{HeadHash, PrincipalId, RecordHash, Revision, Timestamp, TreeId, ZoneId};
+use bt_crypto::{Credential, KeyStore};
+
+use super::AccessError;
+use super::record::{AccessRecord, Action, LastHead, Rights, Statement};
+use crate::birth::Birth;
+use crate::frame;
+use crate::genesis::Genesis;
+
+const WHAT: &str = "access log";
+
+/// A position in the log: how many of its records count.
+type Position = usize;
+
+/// Everything that was decided about one principal, oldest first, each with the position it made.
+#[derive(Clone, Debug)]
+struct History {
+    credential: Option<Credential>,
+    changes: Vec<(Position, Change)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Granted { rights: Rights, until: Option<Timestamp> },
+    Revoked { last: Option<LastHead> },
+}
+
+/// A verified access log.
+///
+/// The root may do everything, always, and no record can change that. The zone's creator is an admin from position
+/// 0 until a record is about it. Everything else is as the newest record about a principal says.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    tree: TreeId,
+    zone: ZoneId,
+    root: Credential,
+    records: Vec<AccessRecord>,
+    positions: HashMap<RecordHash, Position>,
+    histories: BTreeMap<PrincipalId, History>,
+}
+
+impl AccessLog {
+    /// The most records of one log.
+    pub const RECORDS: usize = 65_536;
+
+    /// The log of a zone in which nothing was decided yet.
+    pub fn new(genesis: &Genesis, birth: &Birth) -> Result<Self, AccessError> {
+        let (tree, zone) = (*genesis.tree(), *birth.zone());
+        if birth.tree() != genesis.tree() {
+            return Err(AccessError::Chain { number: 0 });
+        }
+        let creator = *birth.creator();
+        let first = Change::Granted { rights: Rights::Admin, until: None };
+        Ok(Self {
+            tree,
+            zone,
+            root: *genesis.root(),
+            records: Vec::new(),
+            positions: HashMap::from([(RecordHash(zone.0), 0)]),
+            histories: BTreeMap::from([(
+                creator.id(),
+                History { credential: Some(creator), changes: vec![(0, first)] },
+            )]),
+        })
+    }
+
+    /// Decodes and verifies the log of a zone.
+    pub fn decode(genesis: &Genesis, birth: &Birth, bytes: &[u8]) -> Result<Self, AccessError> {
+        let mut log = Self::new(genesis, birth)?;
+        for record in frame::split(WHAT, bytes, Self::RECORDS)? {
+            log.append(AccessRecord::decode(record)?)?;
+        }
+        Ok(log)
+    }
+
+    /// The encoded log.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.records.iter().for_each(|record| frame::push(&mut bytes, &record.to_bytes()));
+        bytes
+    }
+
+    /// Makes, signs and appends the next record. `time` is raised to that of the record before, if it is earlier.
+    pub fn decide(
+        &mut self,
+        signer: &dyn KeyStore,
+        time: Timestamp,
+        action: Action,
+    ) -> Result<&AccessRecord, AccessError> {
+        let statement = Statement {
+            tree: self.tree,
+            zone: self.zone,
+            number: self.records.len() as u64,
+            previous: self.newest(),
+            time: time.max(self.newest_time()),
+            signer: signer.credential().id(),
+            action,
+        };
+        self.append(AccessRecord::sign(signer, statement)?)
+    }
+
+    /// Verifies a record and appends it.
+    pub fn append(&mut self, record: AccessRecord) -> Result<&AccessRecord, AccessError> {
+        self.check(&record)?;
+        let position = self.records.len() + 1;
+        let statement = record.statement();
+        let history = self
+            .histories
+            .entry(statement.action.principal())
+            .or_insert_with(|| History { credential: None, changes: Vec::new() });
+        match &statement.action {
+            Action::Grant { principal, rights, until } => {
+                history.credential = Some(*principal);
+                history.changes.push((position, Change::Granted { rights: *rights, until: *until }));
+            }
+            Action::Revoke { last, .. } => history.changes.push((position, Change::Revoked { last: *last })),
+        }
+        self.positions.insert(record.hash(), position);
+        self.records.push(record);
+        Ok(&self.records[position - 1])
+    }
+
+    /// The record that everything made now is to name: the last, or the zone's id in an empty log.
+    pub fn newest(&self) -> RecordHash {
+        self.records.last().map_or(RecordHash(self.zone.0), AccessRecord::hash)
+    }
+
+    /// Checks that `principal` may write at the time `at` under everything decided up to `record`.
+    pub fn may_write(&self, principal: &PrincipalId, record: &RecordHash, at: Timestamp) -> Result<(), AccessError> {
+        self.may(principal, Rights::Write, record, at)
+    }
+
+    /// Checks that `principal` has `needed` at the time `at` under everything decided up to `record`.
+    pub fn may(
+        &self,
+        principal: &PrincipalId,
+        needed: Rights,
+        record: &RecordHash,
+        at: Timestamp,
+    ) -> Result<(), AccessError> {
+        let position = self.position(record)?;
+        match self.rights(principal, position, at) {
+            Some(rights) if rights >= needed => Ok(()),
+            _ => Err(AccessError::Denied { principal: *principal, needed, record: *record, at }),
+        }
+    }
+
+    /// Checks that a head counts: its signer may write under the record it names, and no revocation after that
+    /// record ends the signer's heads before this one.
+    pub fn accepts_head(
+        &self,
+        signer: &PrincipalId,
+        record: &RecordHash,
+        at: Timestamp,
+        revision: Revision,
+        head: &HeadHash,
+    ) -> Result<(), AccessError> {
+        self.may_write(signer, record, at)?;
+        let position = self.position(record)?;
+        let later = self.changes(signer).iter().filter(|(made, _)| *made > position);
+        let ended = later.into_iter().any(|(_, change)| match change {
+            Change::Granted { .. } => false,
+            Change::Revoked { last: None } => true,
+            Change::Revoked { last: Some(last) } => {
+                revision > last.revision || (revision == last.revision && *head != last.hash)
+            }
+        });
+        match ended && *signer != self.root.id() {
+            true => Err(AccessError::Revoked { principal: *signer, head: *head, revision }),
+            false => Ok(()),
+        }
+    }
+
+    /// Everyone who may read at the time `at` under all records, the root always and first, each once.
+    pub fn readers(&self, at: Timestamp) -> Vec<Credential> {
+        let root = self.root.id();
+        let others = self.histories.iter().filter(|(principal, _)| **principal != root);
+        let may_read = others.filter(|(principal, _)| self.rights(principal, self.records.len(), at).is_some());
+        let credentials = may_read.filter_map(|(_, history)| history.credential);
+        std::iter::once(self.root).chain(credentials).collect()
+    }
+
+    /// Whether the record `later` is the record `earlier` or comes after it.
+    pub fn is_at_or_after(&self, later: &RecordHash, earlier: &RecordHash) -> Result<bool, AccessError> {
+        Ok(self.position(later)? >= self.position(earlier)?)
+    }
+
+    /// The records, oldest first.
+    pub fn records(&self) -> &[AccessRecord] {
+        &self.records
+    }
+
+    /// The tree.
+    pub fn tree(&self) -> &TreeId {
+        &self.tree
+    }
+
+    /// The zone.
+    pub fn zone(&self) -> &ZoneId {
+        &self.zone
+    }
+
+    fn check(&self, record: &AccessRecord) -> Result<(), AccessError> {
+        let statement = record.statement();
+        let number = self.records.len() as u64;
+        if self.records.len() == Self::RECORDS {
+            return Err(AccessError::Full { records: Self::RECORDS });
+        }
+        if statement.tree != self.tree || statement.zone != self.zone {
+            return Err(AccessError::OtherZone { number, expected: self.zone, found: statement.zone });
+        }
+        let follows = statement.number == number && statement.previous == self.newest();
+        if !follows || statement.time < self.newest_time() {
+            return Err(AccessError::Chain { number });
+        }
+        let not_admin = || AccessError::NotAdmin { number, signer: statement.signer };
+        let signer = self.credential(&statement.signer).ok_or_else(not_admin)?;
+        if !record.is_signed_by(&signer.verifying_key) {
+            return Err(AccessError::Signature { number });
+        }
+        if self.rights(&statement.signer, self.records.len(), statement.time) != Some(Rights::Admin) {
+            return Err(not_admin());
+        }
+        self.check_action(number, &statement.action)
+    }
+
+    /// Losing rights always takes a revocation, because only that names the last head that still counts.
+    fn check_action(&self, number: u64, action: &Action) -> Result<(), AccessError> {
+        let principal = action.principal();
+        match action {
+            Action::Revoke { .. } if principal == self.root.id() => Err(AccessError::RevokesRoot { number }),
+            Action::Revoke { .. } => Ok(()),
+            Action::Grant { rights, until, .. } => match self.changes(&principal).last() {
+                Some((_, Change::Granted { rights: old, until: old_until }))
+                    if rights < old || ends_before(*until, *old_until) =>
+                {
+                    Err(AccessError::Lowers { number, principal })
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn rights(&self, principal: &PrincipalId, position: Position, at: Timestamp) -> Option<Rights> {
+        if *principal == self.root.id() {
+            return Some(Rights::Admin);
+        }
+        let newest = self.changes(principal).iter().rev().find(|(made, _)| *made <= position)?;
+        match newest.1 {
+            Change::Granted { rights, until } if until.is_none_or(|until| at <= until) => Some(rights),
+            _ => None,
+        }
+    }
+
+    fn changes(&self, principal: &PrincipalId) -> &[(Position, Change)] {
+        self.histories.get(principal).map_or(&[], |history| &history.changes)
+    }
+
+    fn credential(&self, principal: &PrincipalId) -> Option<&Credential> {
+        match *principal == self.root.id() {
+            true => Some(&self.root),
+            false => self.histories.get(principal)?.credential.as_ref(),
+        }
+    }
+
+    fn position(&self, record: &RecordHash) -> Result<Position, AccessError> {
+        self.positions.get(record).copied().ok_or(AccessError::UnknownRecord(*record))
+    }
+
+    fn newest_time(&self) -> Timestamp {
+        self.records.last().map_or(Timestamp::new(i64::MIN, 0), |record| record.statement().time)
+    }
+}
+
+fn ends_before(end: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    match (end, other) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(end), Some(other)) => end < other,
+    }
+}

@@ -1,0 +1,173 @@
+//! What the access log lets through, and what it stops.
+
+use bt_base::{HeadHash, RecordHash, Revision, Timestamp};
+use bt_crypto::{KeyStore, SoftwareKeyStore};
+
+use super::*;
+use crate::testing::{NOW, World, assert_only_exact, golden, grant, later, store};
+
+fn revoke(store: &SoftwareKeyStore, last: Option<LastHead>) -> Action {
+    Action::Revoke { principal: store.credential().id(), last }
+}
+
+fn may_write(log: &AccessLog, store: &SoftwareKeyStore, at: Timestamp) -> bool {
+    log.may_write(&store.credential().id(), &log.newest(), at).is_ok()
+}
+
+#[test]
+fn a_log_survives_its_encoding() {
+    let World { genesis, birth, mut log, root, node, .. } = World::new();
+    log.decide(&root, later(1), grant(&store(3), Rights::Admin)).unwrap();
+    log.decide(&store(3), later(2), revoke(&node, None)).unwrap();
+    let decoded = AccessLog::decode(&genesis, &birth, &log.to_bytes()).unwrap();
+    assert_eq!(decoded.records(), log.records());
+    assert_eq!(decoded.newest(), log.newest());
+    assert!(!may_write(&decoded, &node, later(3)));
+}
+
+#[test]
+fn a_damaged_log_is_refused_and_a_cut_one_lacks_its_newest_record() {
+    let World { genesis, birth, log, .. } = World::new();
+    assert_only_exact(&log.to_bytes(), |bytes| {
+        let decoded = AccessLog::decode(&genesis, &birth, bytes)?;
+        decoded.may_write(&store(2).credential().id(), &log.newest(), NOW)
+    });
+}
+
+#[test]
+fn rights_are_as_granted() {
+    let World { mut log, root, node, .. } = World::new();
+    let reader = store(3);
+    log.decide(&root, NOW, grant(&reader, Rights::Read)).unwrap();
+    assert!(may_write(&log, &root, NOW) && may_write(&log, &node, NOW));
+    assert!(!may_write(&log, &reader, NOW) && !may_write(&log, &store(4), NOW));
+    let reads = |who: &SoftwareKeyStore| log.may(&who.credential().id(), Rights::Read, &log.newest(), NOW).is_ok();
+    assert!(reads(&reader) && reads(&node) && reads(&root) && !reads(&store(4)));
+}
+
+#[test]
+fn a_grant_ends_with_its_time() {
+    let World { mut log, root, .. } = World::new();
+    let guest = store(3);
+    let principal = *guest.credential();
+    log.decide(&root, NOW, Action::Grant { principal, rights: Rights::Write, until: Some(later(10)) }).unwrap();
+    assert!(may_write(&log, &guest, later(10)) && !may_write(&log, &guest, later(11)));
+    assert!(log.readers(later(10)).contains(&principal) && !log.readers(later(11)).contains(&principal));
+}
+
+#[test]
+fn what_was_made_under_an_older_record_is_judged_by_that_record() {
+    let World { mut log, root, .. } = World::new();
+    let (guest, before) = (store(3), log.newest());
+    let under_grant = log.decide(&root, NOW, grant(&guest, Rights::Write)).unwrap().hash();
+    log.decide(&root, NOW, revoke(&guest, None)).unwrap();
+    let principal = guest.credential().id();
+    assert!(log.may_write(&principal, &before, NOW).is_err());
+    assert!(log.may_write(&principal, &under_grant, NOW).is_ok());
+    assert!(log.may_write(&principal, &log.newest(), NOW).is_err());
+    let unknown = log.may_write(&principal, &RecordHash([9; 32]), NOW);
+    assert!(matches!(unknown, Err(AccessError::UnknownRecord(_))), "{unknown:?}");
+}
+
+#[test]
+fn heads_after_the_last_accepted_one_are_refused_even_under_an_old_record() {
+    let World { mut log, root, node, .. } = World::new();
+    let record = log.newest();
+    let last = LastHead { revision: Revision(7), hash: HeadHash([7; 32]) };
+    log.decide(&root, NOW, revoke(&node, Some(last))).unwrap();
+    log.decide(&root, NOW, grant(&node, Rights::Write)).unwrap();
+    let accepts = |revision, hash| {
+        log.accepts_head(&node.credential().id(), &record, NOW, Revision(revision), &HeadHash([hash; 32])).is_ok()
+    };
+    assert!(accepts(6, 1) && accepts(7, 7));
+    assert!(!accepts(7, 8) && !accepts(8, 1));
+    let again = log.newest();
+    assert!(log.accepts_head(&node.credential().id(), &again, NOW, Revision(8), &HeadHash([1; 32])).is_ok());
+}
+
+#[test]
+fn only_the_root_and_admins_decide() {
+    let World { mut log, root, node, .. } = World::new();
+    let admin = store(3);
+    let denied = log.decide(&node, NOW, grant(&node, Rights::Admin)).unwrap_err();
+    assert!(matches!(denied, AccessError::NotAdmin { number: 1, .. }), "{denied}");
+    assert!(matches!(log.decide(&admin, NOW, revoke(&node, None)), Err(AccessError::NotAdmin { .. })));
+    log.decide(&root, NOW, grant(&admin, Rights::Admin)).unwrap();
+    log.decide(&admin, NOW, revoke(&node, None)).unwrap();
+    let refused = log.decide(&admin, NOW, revoke(&root, None)).unwrap_err();
+    assert!(matches!(refused, AccessError::RevokesRoot { .. }), "{refused}");
+    log.decide(&root, NOW, revoke(&admin, None)).unwrap();
+    assert!(matches!(log.decide(&admin, NOW, grant(&node, Rights::Read)), Err(AccessError::NotAdmin { .. })));
+    assert!(may_write(&log, &root, NOW));
+}
+
+#[test]
+fn a_record_signed_by_another_is_refused() {
+    let World { log, node, root, .. } = World::new();
+    let statement = record::Statement {
+        number: 1,
+        previous: log.newest(),
+        signer: root.credential().id(),
+        action: grant(&node, Rights::Admin),
+        ..log.records()[0].statement().clone()
+    };
+    let forged = AccessRecord::sign(&node, statement).unwrap();
+    assert!(matches!(log.clone().append(forged), Err(AccessError::Signature { number: 1 })));
+}
+
+#[test]
+fn records_in_another_order_are_refused() {
+    let World { genesis, birth, mut log, root, .. } = World::new();
+    log.decide(&root, NOW, grant(&store(3), Rights::Read)).unwrap();
+    let mut swapped = AccessLog::new(&genesis, &birth).unwrap();
+    let result = swapped.append(log.records()[1].clone());
+    assert!(matches!(result, Err(AccessError::Chain { number: 0 })), "{result:?}");
+}
+
+#[test]
+fn rights_shrink_only_by_a_revocation() {
+    let World { mut log, root, node, .. } = World::new();
+    let lowered = log.decide(&root, NOW, grant(&node, Rights::Read)).unwrap_err();
+    assert!(matches!(lowered, AccessError::Lowers { .. }), "{lowered}");
+    let ending = Action::Grant { principal: *node.credential(), rights: Rights::Admin, until: Some(later(9)) };
+    assert!(matches!(log.decide(&root, NOW, ending), Err(AccessError::Lowers { .. })));
+    log.decide(&root, NOW, revoke(&node, None)).unwrap();
+    log.decide(&root, NOW, grant(&node, Rights::Read)).unwrap();
+    assert!(!may_write(&log, &node, NOW));
+}
+
+#[test]
+fn the_creator_of_a_zone_is_its_first_admin_until_revoked() {
+    let World { genesis, birth, root, node, .. } = World::new();
+    let mut entropy = crate::testing::SeededEntropy::new(4);
+    let child = crate::Birth::create(&node, genesis.tree(), Some(*birth.zone()), &mut entropy).unwrap();
+    let mut log = AccessLog::new(&genesis, &child).unwrap();
+    assert!(may_write(&log, &node, NOW));
+    log.decide(&node, NOW, grant(&store(3), Rights::Read)).unwrap();
+    log.decide(&root, NOW, revoke(&node, None)).unwrap();
+    assert!(!may_write(&log, &node, NOW));
+    assert_eq!(log.readers(NOW), [*root.credential(), *store(3).credential()]);
+}
+
+#[test]
+fn time_never_runs_back_in_a_log() {
+    let World { mut log, root, .. } = World::new();
+    let record = log.decide(&root, later(-100), grant(&store(3), Rights::Read)).unwrap();
+    assert_eq!(record.statement().time, NOW);
+}
+
+#[test]
+fn the_golden_log_is_understood() {
+    let World { genesis, birth, root, node, .. } = World::new();
+    let bytes = golden("access-v1", || {
+        let mut log = World::new().log;
+        let last = Some(LastHead { revision: Revision(7), hash: HeadHash([7; 32]) });
+        log.decide(&root, later(1), revoke(&node, last)).unwrap();
+        let principal = *store(3).credential();
+        log.decide(&root, later(2), Action::Grant { principal, rights: Rights::Admin, until: Some(later(9)) }).unwrap();
+        log.to_bytes()
+    });
+    let log = AccessLog::decode(&genesis, &birth, &bytes).unwrap();
+    assert_eq!(log.newest().to_string(), "d353f47a19b3f0a04ffd63c53c6fa800a07cbddcd4733eaa4ccaf53edd77b36d");
+    assert!(may_write(&log, &store(3), later(9)) && !may_write(&log, &node, later(9)));
+}
