@@ -1,0 +1,24 @@
+//! Bounds on what the transports keep.
+
+/// The largest request in bytes that is asked for: what the kernel allows by default (256 pages).
+pub(crate) const MAX_WRITE: u32 = 1 << 20;
+/// The smallest size of a request that makes sense: a page.
+pub(crate) const MIN_WRITE: u32 = 4096;
+/// The longest name of a directory entry, in bytes.
+pub(crate) const NAME_SIZE: usize = 255;
+/// The longest name of an extended attribute, in bytes.
+pub(crate) const XATTR_NAME_SIZE: usize = 255;
+/// The longest target of a symbolic link, in bytes.
+pub(crate) const SYMLINK_SIZE: usize = 4095;
+/// Background requests (read-ahead, writeback) that the kernel may have under way; its own default is 12.
+pub(crate) const MAX_BACKGROUND: u16 = 64;
+/// From here the kernel thinks the device busy and starts no more read-ahead.
+pub(crate) const CONGESTION_THRESHOLD: u16 = 48;
+/// Threads for calls that may wait. They mostly sleep; the more, the more fsyncs share one group commit.
+pub(crate) const WORKERS: usize = 4;
+/// Calls that wait for a worker; beyond, the thread that received a call makes it itself.
+pub(crate) const WORKER_QUEUE: usize = 256;
+/// Requests that one core's queue can hold at a time; each has a buffer of the largest request's size.
+pub(crate) const QUEUE_ENTRIES: usize = 8;
+/// The most serving threads of the fuser transport.
+pub(crate) const MAX_THREADS: usize = 64;

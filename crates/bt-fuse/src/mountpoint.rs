@@ -1,0 +1,227 @@
+//! Mounting and unmounting: by mount(2) as root, by fusermount3 for other users.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::{MountError, MountOptions};
+
+/// The type that the mount table shows is `fuse.` and this.
+const SUBTYPE: &str = "blocktree";
+
+/// A mounted directory.
+#[derive(Debug)]
+pub(crate) struct Mountpoint {
+    path: PathBuf,
+    /// A second handle of the connection, to see whether it still stands.
+    device: OwnedFd,
+}
+
+impl Mountpoint {
+    /// Mounts `path` and returns the connection to the kernel, on which INIT waits to be read.
+    pub(crate) fn attach(path: &Path, options: &MountOptions) -> Result<(Mountpoint, OwnedFd), MountError> {
+        check_source_name(&options.source_name)?;
+        let unusable = |source| MountError::Mountpoint { path: path.to_owned(), source };
+        let path = path.canonicalize().map_err(unusable)?;
+        let mode = path.metadata().map_err(unusable)?.permissions().mode();
+        if mode & libc::S_IFMT != libc::S_IFDIR {
+            return Err(unusable(Errno::NOTDIR.into()));
+        }
+        let device = match mount_by_kernel(&path, mode, options)? {
+            Some(device) => device,
+            None => mount_by_helper(&path, options)?,
+        };
+        let watched = device.try_clone().map_err(MountError::Device)?;
+        Ok((Mountpoint { path, device: watched }, device))
+    }
+
+    /// The absolute path without symbolic links.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// False once the kernel has closed the connection: unmounted, and no file of it open any more, or aborted.
+    pub(crate) fn is_connected(&self) -> bool {
+        let mut device = [PollFd::new(&self.device, PollFlags::IN)];
+        match poll(&mut device, Some(&rustix::event::Timespec::default())) {
+            Ok(_) => !device[0].revents().contains(PollFlags::ERR),
+            Err(_) => true,
+        }
+    }
+
+    /// Unmounts, unless programs use it.
+    pub(crate) fn detach(&self) -> Result<(), MountError> {
+        match unmount(&self.path, UnmountFlags::NOFOLLOW) {
+            Ok(()) => Ok(()),
+            Err(Errno::PERM) => self.helper_unmount(&["-u"]),
+            Err(Errno::BUSY) => Err(MountError::Busy { path: self.path.clone() }),
+            Err(errno) => Err(MountError::Unmount { path: self.path.clone(), source: errno.into() }),
+        }
+    }
+
+    /// Takes the mount out of sight and breaks the connection, whoever uses it.
+    pub(crate) fn abort(&self) -> Result<(), MountError> {
+        match unmount(&self.path, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE | UnmountFlags::DETACH) {
+            Ok(()) => Ok(()),
+            Err(Errno::PERM) => {
+                self.break_connection();
+                self.helper_unmount(&["-u", "-z"])
+            }
+            Err(errno) => Err(MountError::Unmount { path: self.path.clone(), source: errno.into() }),
+        }
+    }
+
+    /// Aborts the connection through the kernel's control file system, which the mounting user may where it is
+    /// mounted; where it is not, the connection ends with the last open file.
+    fn break_connection(&self) {
+        // A stat would ask the file system, which may be what hangs.
+        let Some(minor) = device_minor(&self.path) else { return };
+        if let Err(error) = std::fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1") {
+            tracing::debug!(%error, "the connection ends when its last file is closed");
+        }
+    }
+
+    fn helper_unmount(&self, arguments: &[&str]) -> Result<(), MountError> {
+        let failed = |message| MountError::Helper { path: self.path.clone(), message };
+        let output = Command::new("fusermount3").args(arguments).arg("--").arg(&self.path).output();
+        let output = output.map_err(|error| failed(error.to_string()))?;
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        match output.status.success() {
+            true => Ok(()),
+            false if message.contains("busy") => Err(MountError::Busy { path: self.path.clone() }),
+            false => Err(failed(message)),
+        }
+    }
+}
+
+/// The names of options are joined by commas.
+fn check_source_name(name: &str) -> Result<(), MountError> {
+    match name.is_empty() || name.contains([',', '\\', '\0']) {
+        true => Err(MountError::Option { option: "source_name", reason: "empty, or has a comma, backslash or NUL" }),
+        false => Ok(()),
+    }
+}
+
+/// None when only root may.
+fn mount_by_kernel(path: &Path, mode: u32, options: &MountOptions) -> Result<Option<OwnedFd>, MountError> {
+    let device = File::options().read(true).write(true).open("/dev/fuse").map_err(MountError::Device)?;
+    let mut data = format!(
+        "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions",
+        device.as_raw_fd(),
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw()
+    );
+    if options.allow_other {
+        data.push_str(",allow_other");
+    }
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::NOSUID | MountFlags::NODEV, !options.allow_suid_dev);
+    flags.set(MountFlags::RDONLY, options.read_only);
+    let data = CString::new(data).expect("numbers and words have no NUL");
+    match mount(options.source_name.as_str(), path, format!("fuse.{SUBTYPE}"), flags, data.as_c_str()) {
+        Ok(()) => Ok(Some(device.into())),
+        Err(Errno::PERM) => Ok(None),
+        Err(errno) => Err(MountError::Mount { path: path.to_owned(), source: errno.into() }),
+    }
+}
+
+/// fusermount3 opens the device, mounts, and sends the device through a socket; here its standard input.
+fn mount_by_helper(path: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
+    let failed = |message: String| MountError::Helper { path: path.to_owned(), message };
+    let (ours, theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;
+    let child = Command::new("fusermount3")
+        .arg("-o")
+        .arg(helper_options(options))
+        .arg("--")
+        .arg(path)
+        .env("_FUSE_COMMFD", "0")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let device = receive_device(&ours);
+    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+    match device {
+        Ok(Some(device)) => Ok(device),
+        Ok(None) => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn helper_options(options: &MountOptions) -> String {
+    let mut list = format!("fsname={},subtype={SUBTYPE},default_permissions", options.source_name);
+    list.push_str(if options.allow_suid_dev { ",suid,dev" } else { ",nosuid,nodev" });
+    if options.read_only {
+        list.push_str(",ro");
+    }
+    if options.allow_other {
+        list.push_str(",allow_other");
+    }
+    list
+}
+
+/// None when the other side closed the socket without sending a descriptor.
+fn receive_device(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0u8];
+    loop {
+        match recvmsg(socket, &mut [io::IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    }))
+}
+
+/// The minor number of the device behind a mount, from the mount table; the last entry is the topmost.
+fn device_minor(path: &Path) -> Option<u32> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    table.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ').skip(2);
+        let (device, mounted) = (fields.next()?, fields.nth(1)?);
+        (Path::new(mounted) == path).then(|| device.split_once(':')?.1.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_names_that_break_the_option_list() {
+        assert!(check_source_name("blocktree").is_ok());
+        for bad in ["", "a,suid", "a\\", "a\0b"] {
+            assert!(check_source_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lists_the_options_of_the_helper() {
+        let options = MountOptions { read_only: true, allow_other: true, ..MountOptions::default() };
+        let expected = "fsname=blocktree,subtype=blocktree,default_permissions,nosuid,nodev,ro,allow_other";
+        assert_eq!(helper_options(&options), expected);
+    }
+
+    #[test]
+    fn missing_mount_points_are_named() {
+        let error = Mountpoint::attach(Path::new("/nowhere/at/all"), &MountOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings of threads and devices that help but may be refused.
+
+use std::path::Path;
+
+use tracing::debug;
+
+/// From `linux/prctl.h`.
+const PR_SET_IO_FLUSHER: libc::c_int = 57;
+
+/// Marks the calling thread, and threads it starts, as serving a file system: when they need memory, the kernel does
+/// not try to get it by writing back pages of file systems, which could be ours. Needs CAP_SYS_RESOURCE.
+pub(crate) fn become_io_flusher() {
+    // SAFETY: PR_SET_IO_FLUSHER takes four integers and touches no memory of ours.
+    let result = unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
+    if result != 0 {
+        debug!(error = %std::io::Error::last_os_error(), "not permitted to become an I/O flusher");
+    }
+}
+
+/// Keeps the calling thread on one core; false when the core is offline or not ours.
+pub(crate) fn pin_to_core(core: usize) -> bool {
+    let mut cores = rustix::thread::CpuSet::new();
+    if core >= rustix::thread::CpuSet::MAX_CPU {
+        return false;
+    }
+    cores.set(core);
+    rustix::thread::sched_setaffinity(None, &cores).is_ok()
+}
+
+/// Sets the read-ahead of the mount at `mountpoint`. Needs root; else the kernel's default of 128 KiB stays.
+pub(crate) fn set_read_ahead(mountpoint: &Path, kib: u32) {
+    let result = rustix::fs::stat(mountpoint).map_err(std::io::Error::from).and_then(|stat| {
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string())
+    });
+    if let Err(error) = result {
+        debug!(%error, "the read-ahead stays at the kernel's default");
+    }
+}
+
+/// How many cores the kernel counts as possible, and so how many queues it wants.
+pub(crate) fn possible_cores() -> Option<usize> {
+    count_cores(&std::fs::read_to_string("/sys/devices/system/cpu/possible").ok()?)
+}
+
+/// Counts a list such as `0-1` or `0,2-3`.
+fn count_cores(list: &str) -> Option<usize> {
+    list.trim().split(',').try_fold(0, |count: usize, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(count + (last + 1).checked_sub(first)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_cores;
+
+    #[test]
+    fn counts_cores() {
+        assert_eq!(count_cores("0\n"), Some(1));
+        assert_eq!(count_cores("0-127\n"), Some(128));
+        assert_eq!(count_cores("0,2-5\n"), Some(5));
+        assert_eq!(count_cores("\n"), None);
+        assert_eq!(count_cores("5-2\n"), None);
+    }
+}
