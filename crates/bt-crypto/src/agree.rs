@@ -97,3 +97,40 @@ impl fmt::Debug for SharedSecret {
         f.write_str("SharedSecret(secret)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Seeded, hex, hex_array};
+
+    /// NIST CAVP, ECC CDH primitive, P-256, count 0.
+    #[test]
+    fn agreement_gives_the_published_secret() {
+        let key =
+            AgreementKey::from_scalar(&hex_array("7d7dc5f71eb29ddaf80d6214632eeae03d9058af1fb6d22ed80badb62bc1a534"));
+        let peer = curve::public_from_bytes(&hex("04 700c48f77f56584c5cc632ca65640db91b6bacce3a4df6b42ce7cc838833d287
+             db71e509e3fd9b060ddb20ba5c51dcc5948d46fbf640dfe0441782cab85fa4ac"))
+        .unwrap();
+        let peer = AgreementPublic(curve::compressed(peer.public_key()));
+        assert_eq!(
+            key.agree(&peer).unwrap().as_bytes().to_vec(),
+            hex("46fc62106420ff012e54a434fbdd2d25ccc5852060561e68040dd7778997bd7b")
+        );
+    }
+
+    #[test]
+    fn both_sides_agree() {
+        let mut entropy = Seeded::new(4);
+        let (one, two) = (AgreementKey::generate(&mut entropy), AgreementKey::generate(&mut entropy));
+        let secret = one.agree(&two.public()).unwrap();
+        assert_eq!(secret.as_bytes(), two.agree(&one.public()).unwrap().as_bytes());
+        assert_ne!(secret.as_bytes(), one.agree(&one.public()).unwrap().as_bytes());
+        assert_eq!(format!("{secret:?}"), "SharedSecret(secret)");
+    }
+
+    #[test]
+    fn a_peer_that_is_no_point_is_refused() {
+        let key = AgreementKey::generate(&mut Seeded::new(5));
+        assert_eq!(key.agree(&AgreementPublic([0; 33])).unwrap_err(), KeyError::BadPeer);
+    }
+}

@@ -77,3 +77,38 @@ fn known_version<R: Read>(reader: &mut R) -> IoResult<u16> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bt_base::codec::decode_exact;
+
+    use super::*;
+
+    fn credential() -> Credential {
+        Credential::new(VerifyingKey([2; 33]), AgreementPublic([3; 33]))
+    }
+
+    #[test]
+    fn a_credential_has_its_documented_bytes() {
+        let bytes = encode(&credential());
+        assert_eq!(bytes.len(), CREDENTIAL_SIZE);
+        assert_eq!(bytes, [&[1, 0, 1][..], &[2; 33], &[1], &[3; 33]].concat());
+        assert_eq!(decode_exact("credential", &bytes, CREDENTIAL_SIZE), Ok(credential()));
+    }
+
+    #[test]
+    fn unknown_versions_and_algorithms_are_refused() {
+        for at in [0, 1, 2, 36] {
+            let mut bytes = encode(&credential());
+            bytes[at] ^= 0x82;
+            assert!(decode_exact::<Credential>("credential", &bytes, CREDENTIAL_SIZE).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_principal_covers_both_keys() {
+        let id = credential().id();
+        assert_ne!(id, Credential { verifying_key: VerifyingKey([4; 33]), ..credential() }.id());
+        assert_ne!(id, Credential { agreement_public: AgreementPublic([4; 33]), ..credential() }.id());
+    }
+}

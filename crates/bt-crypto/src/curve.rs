@@ -57,8 +57,12 @@ pub(crate) fn key_from_scalar(scalar: &[u8; 32]) -> EcKey<Private> {
     build().expect("OpenSSL builds a key from a valid scalar")
 }
 
-/// The public key of a point in SEC1 form, compressed or not; None when the bytes are no point of the curve.
+/// The public key of a point in SEC1 form, compressed or not; None when the bytes are no point of the curve, or
+/// one of the forms that nothing here writes (hybrid, infinity).
 pub(crate) fn public_from_bytes(bytes: &[u8]) -> Option<EcKey<Public>> {
+    if !matches!((bytes.first(), bytes.len()), (Some(2 | 3), COMPRESSED) | (Some(4), UNCOMPRESSED)) {
+        return None;
+    }
     let mut context = BigNumContext::new().ok()?;
     let point = EcPoint::from_bytes(group(), bytes, &mut context).ok()?;
     EcKey::from_public_key(group(), &point).ok()
@@ -78,4 +82,46 @@ fn encode<const N: usize>(point: &EcPointRef, form: PointConversionForm) -> [u8;
     let mut context = BigNumContext::new().expect("OpenSSL gives a number context");
     let bytes = point.to_bytes(group(), form, &mut context).expect("a point of a key has an encoding");
     bytes.try_into().expect("a point that is not at infinity has the size of its form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{hex, hex_array};
+
+    #[test]
+    fn a_scalar_gives_the_public_key_of_rfc_6979() {
+        let key = key_from_scalar(&hex_array("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721"));
+        let expected = "04 60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6
+                        7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299";
+        assert_eq!(uncompressed(key.public_key()).to_vec(), hex(expected));
+        let compressed = compressed(key.public_key());
+        assert_eq!(compressed[0], 3);
+        let again = public_from_bytes(&compressed).unwrap();
+        assert_eq!(uncompressed(again.public_key()).to_vec(), hex(expected));
+    }
+
+    #[test]
+    fn scalars_end_below_the_order() {
+        assert!(!is_scalar(&[0; 32]));
+        assert!(!is_scalar(&ORDER));
+        assert!(!is_scalar(&[0xff; 32]));
+        let mut last = ORDER;
+        last[31] -= 1;
+        assert!(is_scalar(&last));
+    }
+
+    #[test]
+    fn bytes_that_are_no_point_are_refused() {
+        let good = compressed(key_from_scalar(&[1; 32]).public_key());
+        for bytes in [&[][..], &[0], &[0; 33], &good[..32], &[5; 33], &[2; 34]] {
+            assert!(public_from_bytes(bytes).is_none(), "{bytes:?}");
+        }
+        let beyond_the_field = [&[2][..], &[0xff; 32]].concat();
+        assert!(public_from_bytes(&beyond_the_field).is_none());
+        let full = uncompressed(public_from_bytes(&good).unwrap().public_key());
+        for hybrid in [6, 7] {
+            assert!(public_from_bytes(&[&[hybrid][..], &full[1..]].concat()).is_none(), "hybrid form {hybrid}");
+        }
+    }
 }

@@ -71,3 +71,34 @@ pub fn unwrap_key(
         .map_err(|_| OpenError::Refused)?;
     Ok(EpochKey::from_bytes(*key))
 }
+
+#[cfg(test)]
+mod tests {
+    use bt_base::label::{EPOCH_CHAIN, READCAP};
+
+    use super::*;
+    use crate::labelled::NO_TREE;
+    use crate::testing::Seeded;
+
+    #[test]
+    fn a_wrapped_key_opens_only_with_all_it_was_wrapped_with() {
+        let mut entropy = Seeded::new(1);
+        let (outer, inner) = (EpochKey::generate(&mut entropy), EpochKey::generate(&mut entropy));
+        let sealed = wrap_key(outer.as_bytes(), EPOCH_CHAIN, &NO_TREE, &[b"zone", b"7"], &inner);
+        assert_eq!(unwrap_key(outer.as_bytes(), EPOCH_CHAIN, &NO_TREE, &[b"zone", b"7"], &sealed), Ok(inner.clone()));
+        for opened in [
+            unwrap_key(inner.as_bytes(), EPOCH_CHAIN, &NO_TREE, &[b"zone", b"7"], &sealed),
+            unwrap_key(outer.as_bytes(), READCAP, &NO_TREE, &[b"zone", b"7"], &sealed),
+            unwrap_key(outer.as_bytes(), EPOCH_CHAIN, &TreeId([1; 32]), &[b"zone", b"7"], &sealed),
+            unwrap_key(outer.as_bytes(), EPOCH_CHAIN, &NO_TREE, &[b"zone", b"8"], &sealed),
+        ] {
+            assert_eq!(opened, Err(OpenError::Refused));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let key = EpochKey::from_bytes([0x41; 32]);
+        assert_eq!(format!("{key:?}"), "EpochKey(secret)");
+    }
+}

@@ -108,3 +108,112 @@ fn cipher() -> &'static Cipher {
     static CIPHER: OnceLock<Cipher> = OnceLock::new();
     CIPHER.get_or_init(|| Cipher::fetch(None, "AES-256-GCM", None).expect("OpenSSL provides AES-256-GCM"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{hex, hex_array};
+
+    /// The AES-256 cases of the GCM specification (McGrew and Viega, appendix B): (key, nonce, associated data,
+    /// plaintext, ciphertext and tag).
+    const SPECIFICATION: [[&str; 5]; 4] = [
+        [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "000000000000000000000000",
+            "",
+            "",
+            "530f8afbc74536b9a963b4f1c4cb738b",
+        ],
+        [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "000000000000000000000000",
+            "",
+            "00000000000000000000000000000000",
+            "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
+        ],
+        [
+            "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+            "cafebabefacedbaddecaf888",
+            "",
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72
+             1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255",
+            "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa
+             8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad
+             b094dac5d93471bdec1a502270e3cc6c",
+        ],
+        [
+            "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+            "cafebabefacedbaddecaf888",
+            "feedfacedeadbeeffeedfacedeadbeefabaddad2",
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72
+             1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+            "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa
+             8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662
+             76fc6ece0f4e1768cddf8853bb2d551b",
+        ],
+    ];
+
+    fn cipher_of(key: &str) -> AesGcm {
+        AesGcm::new(Zeroizing::new(hex_array(key)))
+    }
+
+    fn open(cipher: &AesGcm, nonce: &[u8; NONCE_SIZE], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, TagMismatch> {
+        let mut out = vec![0xee; sealed.len() - TAG_SIZE];
+        cipher.open(nonce, aad, sealed, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn gcm_gives_the_answers_of_its_specification() {
+        for [key, nonce, associated, plaintext, expected] in SPECIFICATION {
+            let (cipher, nonce) = (cipher_of(key), hex_array(nonce));
+            let mut sealed = b"kept".to_vec();
+            cipher.seal(&nonce, &hex(associated), &hex(plaintext), &mut sealed);
+            assert_eq!(sealed, [b"kept".to_vec(), hex(expected)].concat());
+            assert_eq!(open(&cipher, &nonce, &hex(associated), &sealed[4..]), Ok(hex(plaintext)));
+        }
+    }
+
+    #[test]
+    fn a_context_serves_both_directions_and_outlives_a_refusal() {
+        let cipher = cipher_of(SPECIFICATION[3][0]);
+        for round in 0..4_u8 {
+            let nonce = [round; NONCE_SIZE];
+            let mut sealed = Vec::new();
+            cipher.seal(&nonce, b"aad", &[round; 100], &mut sealed);
+            assert_eq!(open(&cipher, &nonce, b"other", &sealed), Err(TagMismatch));
+            assert_eq!(open(&cipher, &nonce, b"aad", &sealed), Ok(vec![round; 100]));
+            assert_eq!(cipher.idle.lock().unwrap().len(), 1, "one thread needs one context");
+        }
+    }
+
+    #[test]
+    fn a_refused_message_leaves_no_plaintext() {
+        let cipher = cipher_of(SPECIFICATION[3][0]);
+        let mut sealed = Vec::new();
+        cipher.seal(&[1; NONCE_SIZE], &[], b"sixteen secret b", &mut sealed);
+        *sealed.last_mut().unwrap() ^= 1;
+        let mut out = [0xee; 16];
+        assert_eq!(cipher.open(&[1; NONCE_SIZE], &[], &sealed, &mut out), Err(TagMismatch));
+        assert_eq!(out, [0; 16]);
+    }
+
+    #[test]
+    fn many_threads_share_a_key() {
+        let cipher = cipher_of(SPECIFICATION[0][0]);
+        std::thread::scope(|scope| {
+            for thread in 0..8_u8 {
+                let cipher = &cipher;
+                scope.spawn(move || {
+                    for message in 0..200_u8 {
+                        let mut nonce = [0; NONCE_SIZE];
+                        nonce[..2].copy_from_slice(&[thread, message]);
+                        let mut sealed = Vec::new();
+                        cipher.seal(&nonce, &[], &[thread ^ message; 300], &mut sealed);
+                        assert_eq!(open(cipher, &nonce, &[], &sealed), Ok(vec![thread ^ message; 300]));
+                    }
+                });
+            }
+        });
+        assert!(cipher.idle.lock().unwrap().len() <= 8);
+    }
+}

@@ -58,3 +58,32 @@ fn nonce(number: u64) -> [u8; NONCE_SIZE] {
     nonce[..8].copy_from_slice(&number.to_le_bytes());
     nonce
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cipher(journal: u8) -> JournalCipher {
+        let key = EpochKey::from_bytes([9; 32]);
+        JournalCipher::new(&key, &TreeId([1; 32]), &ZoneId([2; 32]), &JournalId([journal; 32]))
+    }
+
+    #[test]
+    fn a_record_opens_under_its_number_its_journal_and_its_associated_bytes() {
+        let mut sealed = Vec::new();
+        cipher(1).seal(7, b"header", b"operation", &mut sealed);
+        assert_eq!(cipher(1).open(7, b"header", &sealed), Ok(b"operation".to_vec()));
+        assert_eq!(cipher(1).open(8, b"header", &sealed), Err(OpenError::Refused));
+        assert_eq!(cipher(1).open(7, b"other", &sealed), Err(OpenError::Refused));
+        assert_eq!(cipher(2).open(7, b"header", &sealed), Err(OpenError::Refused));
+        assert_eq!(cipher(1).open(7, b"header", &sealed[..15]), Err(OpenError::TooShort { len: 15 }));
+    }
+
+    #[test]
+    #[should_panic(expected = "journal record 7 was sealed although the next is 8")]
+    fn a_number_is_sealed_once() {
+        let cipher = cipher(1);
+        cipher.seal(7, b"", b"one", &mut Vec::new());
+        cipher.seal(7, b"", b"two", &mut Vec::new());
+    }
+}

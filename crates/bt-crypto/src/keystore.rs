@@ -144,3 +144,51 @@ impl fmt::Debug for SoftwareKeyStore {
         write!(f, "SoftwareKeyStore({:?})", self.credential.id())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bt_base::label::SESSION;
+
+    use super::*;
+    use crate::labelled::NO_TREE;
+    use crate::testing::Seeded;
+
+    #[test]
+    fn a_store_survives_its_file() {
+        let store = SoftwareKeyStore::generate(&mut Seeded::new(6));
+        let bytes = store.encode();
+        assert_eq!(bytes.len(), NODE_KEY_SIZE);
+        let again = SoftwareKeyStore::decode(&bytes).unwrap();
+        assert_eq!(again.credential(), store.credential());
+        let signature = again.sign(SESSION, &NO_TREE, b"message").unwrap();
+        assert_eq!(store.credential().verifying_key.verify(SESSION, &NO_TREE, b"message", &signature), Ok(()));
+        assert_eq!(store.place(), KeyPlace::Software);
+    }
+
+    #[test]
+    fn the_two_keys_of_a_seed_differ() {
+        let store = SoftwareKeyStore::from_seed(&[7; 32]);
+        assert_ne!(store.credential().verifying_key.0, store.credential().agreement_public.0);
+    }
+
+    #[test]
+    fn damage_is_told_from_a_wrong_file_and_a_newer_one() {
+        let bytes = SoftwareKeyStore::from_seed(&[7; 32]).encode();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 0x40;
+            let expected = match at {
+                0..8 => NodeKeyError::NotANodeKey,
+                8 => NodeKeyError::TooNew { found: 0x41 },
+                9 => NodeKeyError::TooNew { found: 0x4001 },
+                _ => NodeKeyError::Damaged,
+            };
+            assert_eq!(SoftwareKeyStore::decode(&damaged).unwrap_err(), expected, "byte {at}");
+            let cut = SoftwareKeyStore::decode(&bytes[..at]).unwrap_err();
+            assert_eq!(cut, if at < 8 { NodeKeyError::NotANodeKey } else { NodeKeyError::Damaged }, "cut at {at}");
+        }
+        let mut longer = bytes.to_vec();
+        longer.push(0);
+        assert_eq!(SoftwareKeyStore::decode(&longer).unwrap_err(), NodeKeyError::Damaged);
+    }
+}

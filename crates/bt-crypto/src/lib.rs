@@ -33,6 +33,8 @@ mod labelled;
 mod root;
 mod segment;
 mod sign;
+#[cfg(test)]
+mod testing;
 
 pub use agree::{AgreementKey, AgreementPublic, SharedSecret};
 pub use credential::{AgreementAlgorithm, CREDENTIAL_SIZE, CREDENTIAL_VERSION, Credential, SigningAlgorithm};

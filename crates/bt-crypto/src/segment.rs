@@ -153,3 +153,80 @@ impl IndexSet {
         self.0[index as usize / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> SegmentContext {
+        SegmentContext { tree: TreeId([1; 32]), zone: ZoneId([2; 32]), segment: SegmentId([3; 32]), epoch: 4 }
+    }
+
+    fn key() -> EpochKey {
+        EpochKey::from_bytes([9; 32])
+    }
+
+    #[test]
+    fn blocks_open_where_they_were_sealed() {
+        let cipher = SegmentCipher::new(&key(), &context());
+        let mut sealed = Vec::new();
+        let first = cipher.seal(0, b"first block", &mut sealed);
+        let second = cipher.seal(1, b"", &mut sealed);
+        assert_eq!(sealed.len(), 11 + 16 + 16);
+        let reader = SegmentCipher::new(&key(), &context());
+        let mut out = [0; 11];
+        assert_eq!(reader.open(0, &first, &sealed[..27], &mut out), Ok(()));
+        assert_eq!(&out, b"first block");
+        assert_eq!(reader.open(1, &second, &sealed[27..], &mut []), Ok(()));
+        assert_eq!(reader.open(1, &second, &sealed[30..], &mut []), Err(OpenError::TooShort { len: 13 }));
+    }
+
+    #[test]
+    fn every_part_of_the_place_is_in_the_hash_and_all_but_the_epoch_number_in_the_key() {
+        let cipher = SegmentCipher::new(&key(), &context());
+        let mut sealed = Vec::new();
+        let hash = cipher.seal(5, b"content", &mut sealed);
+        let mut out = [0; 7];
+        assert_eq!(cipher.open(6, &hash, &sealed, &mut out), Err(OpenError::WrongHash { index: 6 }));
+        let moved = [
+            SegmentContext { tree: TreeId([0; 32]), ..context() },
+            SegmentContext { zone: ZoneId([0; 32]), ..context() },
+            SegmentContext { segment: SegmentId([0; 32]), ..context() },
+            SegmentContext { epoch: 0, ..context() },
+        ];
+        for place in moved {
+            let other = SegmentCipher::new(&key(), &place);
+            assert_eq!(other.open(5, &hash, &sealed, &mut out), Err(OpenError::WrongHash { index: 5 }));
+            let forged = other.hasher().hash(5, &sealed);
+            let expected = if place.epoch == 0 { Ok(()) } else { Err(OpenError::Refused) };
+            assert_eq!(other.open(5, &forged, &sealed, &mut out), expected);
+        }
+    }
+
+    #[test]
+    fn the_tag_refuses_what_a_forged_hash_lets_through() {
+        let cipher = SegmentCipher::new(&key(), &context());
+        let mut sealed = Vec::new();
+        cipher.seal(5, b"content", &mut sealed);
+        sealed[0] ^= 1;
+        let forged = cipher.hasher().hash(5, &sealed);
+        let mut out = [7; 7];
+        assert_eq!(cipher.open(5, &forged, &sealed, &mut out), Err(OpenError::Refused));
+        assert_eq!(out, [0; 7]);
+    }
+
+    #[test]
+    #[should_panic(expected = "sealed twice")]
+    fn an_index_is_sealed_once() {
+        let cipher = SegmentCipher::new(&key(), &context());
+        cipher.seal(70, b"one", &mut Vec::new());
+        cipher.seal(6, b"two", &mut Vec::new());
+        cipher.seal(70, b"three", &mut Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the 4096")]
+    fn a_segment_ends() {
+        SegmentCipher::new(&key(), &context()).seal(4096, b"", &mut Vec::new());
+    }
+}

@@ -189,3 +189,62 @@ fn write_padded(number: &openssl::bn::BigNumRef, out: &mut [u8]) {
     let start = out.len() - bytes.len();
     out[start..].copy_from_slice(&bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use bt_base::label::{BIRTH, HEAD};
+
+    use super::*;
+    use crate::labelled::NO_TREE;
+    use crate::testing::{Seeded, hex, hex_array};
+
+    /// RFC 6979, A.2.5, SHA-256, message "sample": the published s is the high one.
+    const SAMPLE: &str = "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716
+                          F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8";
+
+    #[test]
+    fn the_signature_of_rfc_6979_holds_in_its_low_form_only() {
+        let public = hex("04 60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6
+             7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299");
+        let key = curve::public_from_bytes(&public).unwrap();
+        let high = Signature(hex_array(SAMPLE));
+        assert!(high.parse().is_none());
+        let low = high.with_low_s();
+        assert_eq!(low.0[..32], high.0[..32]);
+        assert!(low.parse().unwrap().verify(&openssl::sha::sha256(b"sample"), &key).unwrap());
+        assert_eq!(low.with_low_s(), low);
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_key_label_tree_and_message() {
+        let mut entropy = Seeded::new(2);
+        let (key, other) = (SigningKey::generate(&mut entropy), SigningKey::generate(&mut entropy));
+        let public = key.verifying_key();
+        for message in 0..64_u8 {
+            let signature = key.sign(HEAD, &NO_TREE, &[message]);
+            assert_eq!(public.verify(HEAD, &NO_TREE, &[message], &signature), Ok(()));
+            let refused = Err(SignatureError::Mismatch);
+            assert_eq!(public.verify(HEAD, &NO_TREE, &[message ^ 1], &signature), refused);
+            assert_eq!(public.verify(BIRTH, &NO_TREE, &[message], &signature), refused);
+            assert_eq!(public.verify(HEAD, &TreeId([1; 32]), &[message], &signature), refused);
+            assert_eq!(other.verifying_key().verify(HEAD, &NO_TREE, &[message], &signature), refused);
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        let mut entropy = Seeded::new(3);
+        let key = SigningKey::generate(&mut entropy);
+        let prepared = key.verifying_key().prepare().unwrap();
+        let good = key.sign(HEAD, &NO_TREE, b"").0;
+        let with = |r: [u8; 32], s: [u8; 32]| Signature([r, s].concat().try_into().unwrap());
+        let (r, s): ([u8; 32], [u8; 32]) = (good[..32].try_into().unwrap(), good[32..].try_into().unwrap());
+        for signature in [with([0; 32], s), with(r, [0; 32])] {
+            assert_eq!(prepared.verify(HEAD, &NO_TREE, b"", &signature), Err(SignatureError::Mismatch));
+        }
+        for signature in [with(ORDER, s), with([0xff; 32], s), with(r, ORDER), with(r, [0xff; 32])] {
+            assert_eq!(prepared.verify(HEAD, &NO_TREE, b"", &signature), Err(SignatureError::BadForm));
+        }
+        assert_eq!(VerifyingKey([0; 33]).verify(HEAD, &NO_TREE, b"", &with(r, s)), Err(SignatureError::BadKey));
+    }
+}

@@ -152,3 +152,88 @@ fn check(bytes: &[u8]) -> Result<(PassphraseCost, &[u8]), RootFileError> {
     let parameter = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("four bytes are four bytes"));
     Ok((PassphraseCost::new(parameter(10), parameter(14), parameter(18))?, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Seeded;
+
+    const PASSPHRASE: &[u8] = b"correct horse";
+
+    fn file() -> (RootSeed, Vec<u8>) {
+        let mut entropy = Seeded::new(12);
+        let seed = RootSeed::generate(&mut entropy);
+        let bytes = seed.seal_file(PASSPHRASE, PassphraseCost::LEAST, &mut entropy);
+        (seed, bytes)
+    }
+
+    /// Changes a file as one who knows the format would: the hash at the end holds again.
+    fn forge(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut body = bytes[..bytes.len() - HASH].to_vec();
+        change(&mut body);
+        let hash = labelled_hash(ROOT_FILE, &NO_TREE, &[&body]);
+        [body, hash.to_vec()].concat()
+    }
+
+    #[test]
+    fn the_passphrase_opens_the_file_and_no_other_does() {
+        let (seed, bytes) = file();
+        assert_eq!(bytes.len(), ROOT_FILE_SIZE);
+        assert_eq!(RootSeed::open_file(&bytes, PASSPHRASE), Ok(seed));
+        assert_eq!(RootSeed::open_file(&bytes, b"wrong"), Err(RootFileError::WrongPassphrase));
+        assert_eq!(RootSeed::open_file(&bytes, b""), Err(RootFileError::WrongPassphrase));
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_is_damage() {
+        let (_, bytes) = file();
+        for at in 0..bytes.len() {
+            let expected = if at < 8 { RootFileError::NotARootFile } else { RootFileError::Damaged };
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert_eq!(RootSeed::open_file(&damaged, PASSPHRASE), Err(expected), "byte {at} bit {bit}");
+            }
+            assert_eq!(RootSeed::open_file(&bytes[..at], PASSPHRASE), Err(expected), "cut at {at}");
+        }
+        let longer = [bytes, vec![0]].concat();
+        assert_eq!(RootSeed::open_file(&longer, PASSPHRASE), Err(RootFileError::Damaged));
+    }
+
+    #[test]
+    fn a_newer_file_is_not_a_damaged_one() {
+        let (_, bytes) = file();
+        let newer = forge(&bytes, |body| body[8] = 2);
+        assert_eq!(RootSeed::open_file(&newer, PASSPHRASE), Err(RootFileError::TooNew { found: 2 }));
+        let older = forge(&bytes, |body| body[8] = 0);
+        assert_eq!(RootSeed::open_file(&older, PASSPHRASE), Err(RootFileError::Damaged));
+    }
+
+    #[test]
+    fn a_forged_cost_is_refused_before_it_is_paid() {
+        let (_, bytes) = file();
+        for (at, value) in [(10, u32::MAX), (14, u32::MAX), (18, u32::MAX), (10, 7), (14, 0), (18, 0)] {
+            let forged = forge(&bytes, |body| body[at..at + 4].copy_from_slice(&value.to_le_bytes()));
+            let opened = RootSeed::open_file(&forged, PASSPHRASE);
+            assert!(matches!(opened, Err(RootFileError::Cost(_))), "{value} at {at}: {opened:?}");
+        }
+    }
+
+    #[test]
+    fn a_forged_header_does_not_open() {
+        let (_, bytes) = file();
+        for at in [14, 22, 53, 54, 101] {
+            let forged = forge(&bytes, |body| body[at] ^= 2);
+            assert_eq!(RootSeed::open_file(&forged, PASSPHRASE), Err(RootFileError::WrongPassphrase), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn costs_are_bounded() {
+        let standard = PassphraseCost::STANDARD;
+        assert_eq!(PassphraseCost::new(standard.memory_kib, standard.passes, standard.lanes), Ok(standard));
+        assert!(PassphraseCost::new(2 * 1024 * 1024 + 1, 1, 1).is_err());
+        assert!(PassphraseCost::new(31, 1, 4).is_err());
+        assert!(PassphraseCost::new(32, 1, 4).is_ok());
+    }
+}
