@@ -1,0 +1,191 @@
+//! Who gets which keys.
+
+use bt_crypto::{EpochKey, KeyStore, SoftwareKeyStore};
+
+use super::*;
+use crate::access::{Action, Rights};
+use crate::testing::{NOW, SeededEntropy, World, assert_only_exact, golden, grant, later, session, store, to_hex};
+
+struct Zone {
+    world: World,
+    list: EpochList,
+    keyring: Keyring,
+    entropy: SeededEntropy,
+}
+
+impl Zone {
+    fn new() -> Self {
+        let world = World::new();
+        let list = EpochList::new(&world.log);
+        let mut zone = Self { world, list, keyring: Keyring::default(), entropy: SeededEntropy::new(5) };
+        zone.advance(0);
+        zone
+    }
+
+    fn decide(&mut self, action: Action) {
+        self.world.log.decide(&self.world.root, NOW, action).unwrap();
+    }
+
+    fn advance(&mut self, seconds: i64) {
+        let World { log, session, .. } = &self.world;
+        self.list.advance(log, &mut self.keyring, session, later(seconds), &mut self.entropy).unwrap();
+    }
+}
+
+fn keys(keyring: &Keyring) -> Vec<(u32, [u8; 32])> {
+    keyring.iter().map(|(epoch, key)| (epoch, *key.as_bytes())).collect()
+}
+
+fn revoke(store: &SoftwareKeyStore) -> Action {
+    Action::Revoke { principal: store.credential().id(), last: None }
+}
+
+#[test]
+fn every_reader_and_the_root_find_all_keys() {
+    let mut zone = Zone::new();
+    zone.decide(grant(&store(3), Rights::Read));
+    zone.advance(1);
+    zone.advance(2);
+    let decoded = EpochList::decode(&zone.world.log, &zone.list.to_bytes()).unwrap();
+    assert_eq!(keys(&zone.keyring).len(), 3);
+    for reader in [&zone.world.root, &zone.world.node, &store(3)] {
+        assert_eq!(keys(&decoded.open_with(reader).unwrap()), keys(&zone.keyring));
+    }
+}
+
+#[test]
+fn one_who_is_no_reader_finds_nothing() {
+    let mut zone = Zone::new();
+    let guest = store(3);
+    let error = zone.list.open_with(&guest).unwrap_err();
+    assert!(matches!(error, EpochError::NotAReader { number: 1, .. }), "{error}");
+    zone.decide(grant(&guest, Rights::Read));
+    zone.advance(1);
+    assert!(zone.list.open_with(&guest).is_ok());
+    zone.decide(revoke(&guest));
+    zone.advance(2);
+    assert!(matches!(zone.list.open_with(&guest), Err(EpochError::NotAReader { number: 3, .. })));
+}
+
+#[test]
+fn an_epoch_is_current_until_readers_change_or_expire() {
+    let mut zone = Zone::new();
+    let current = |zone: &Zone, seconds| zone.list.is_current(&zone.world.log, later(seconds));
+    assert!(current(&zone, 1000));
+    let principal = *store(3).credential();
+    zone.decide(Action::Grant { principal, rights: Rights::Read, until: Some(later(10)) });
+    assert!(!current(&zone, 1));
+    zone.advance(1);
+    assert!(current(&zone, 10) && !current(&zone, 11));
+    zone.advance(11);
+    assert!(current(&zone, 11));
+    assert!(!EpochList::new(&zone.world.log).is_current(&zone.world.log, NOW));
+}
+
+#[test]
+fn the_number_of_boxes_shows_no_more_than_a_power_of_two() {
+    let mut zone = Zone::new();
+    let one_box = 16 + 48;
+    let len = |zone: &Zone| zone.list.records().last().unwrap().to_bytes().len();
+    zone.advance(1);
+    let four = len(&zone);
+    for seed in 3..=5 {
+        zone.decide(grant(&store(seed), Rights::Read));
+        zone.advance(1);
+        assert_eq!(len(&zone), four + if seed == 5 { 4 * one_box } else { 0 }, "{} readers", seed);
+    }
+}
+
+#[test]
+fn a_damaged_list_is_refused_and_a_cut_one_has_fewer_epochs() {
+    let mut zone = Zone::new();
+    zone.advance(1);
+    assert_only_exact(&zone.list.to_bytes(), |bytes| {
+        let list = EpochList::decode(&zone.world.log, bytes)?;
+        match list.newest_number() {
+            2 => list.open_with(&zone.world.node),
+            _ => Err(EpochError::NoEpoch),
+        }
+    });
+}
+
+#[test]
+fn an_epoch_of_one_who_may_not_write_is_refused() {
+    let mut zone = Zone::new();
+    zone.decide(grant(&store(3), Rights::Read));
+    let reader = session(&store(3), &zone.world.genesis, NOW);
+    let mut entropy = SeededEntropy::new(6);
+    let result = zone.list.clone().advance(&zone.world.log, &mut zone.keyring, &reader, NOW, &mut entropy);
+    assert!(matches!(result, Err(EpochError::Access { number: 2, .. })), "{result:?}");
+    assert_eq!(keys(&zone.keyring).len(), 1);
+}
+
+#[test]
+fn one_who_lost_the_right_to_write_adds_no_epoch_under_an_old_record() {
+    let mut zone = Zone::new();
+    let mut copy = zone.list.clone();
+    zone.advance(1);
+    let late = zone.list.records()[1].clone();
+    copy.clone().append(late.clone(), &zone.world.log).unwrap();
+    let node = zone.world.node.credential().id();
+    zone.decide(Action::Revoke { principal: node, last: None });
+    assert!(matches!(copy.append(late, &zone.world.log), Err(EpochError::Access { number: 2, .. })));
+}
+
+#[test]
+fn keys_that_are_not_the_newest_make_no_epoch() {
+    let mut zone = Zone::new();
+    let mut old = zone.keyring.clone();
+    zone.advance(1);
+    let World { log, session, .. } = &zone.world;
+    let result = zone.list.advance(log, &mut old, session, NOW, &mut zone.entropy);
+    assert!(matches!(result, Err(EpochError::StaleKeyring { held: 1, newest: 2 })), "{result:?}");
+}
+
+#[test]
+fn a_grantee_whose_key_is_no_point_does_not_stop_the_others() {
+    let mut zone = Zone::new();
+    let mut principal = *store(3).credential();
+    principal.agreement_public.0 = [0xff; 33];
+    zone.decide(Action::Grant { principal, rights: Rights::Read, until: None });
+    zone.advance(1);
+    assert!(zone.list.open_with(&zone.world.root).is_ok());
+}
+
+#[test]
+fn a_key_that_its_record_does_not_commit_to_is_refused() {
+    let zone = Zone::new();
+    let World { log, session, node, .. } = &zone.world;
+    let first = &zone.list.records()[0];
+    let next = record::EpochStatement { number: 2, previous: first.hash(), ..first.statement().clone() };
+    let (key, wrong) = (EpochKey::from_bytes([1; 32]), EpochKey::from_bytes([2; 32]));
+    for (previous, opens) in [(zone.keyring.newest().unwrap().1, true), (&wrong, false)] {
+        let mut entropy = SeededEntropy::new(6);
+        let readers = log.readers(NOW);
+        let record = EpochRecord::make(next.clone(), &key, Some(previous), &readers, session, &mut entropy).unwrap();
+        let mut list = zone.list.clone();
+        list.append(record, log).unwrap();
+        let opened = list.open_with(node);
+        assert_eq!(opened.is_ok(), opens, "{opened:?}");
+    }
+}
+
+#[test]
+fn the_golden_list_is_understood() {
+    let bytes = golden("epochs-v1", || {
+        let mut zone = Zone::new();
+        zone.advance(1);
+        zone.list.to_bytes()
+    });
+    let World { log, root, node, .. } = World::new();
+    let list = EpochList::decode(&log, &bytes).unwrap();
+    let opened = keys(&list.open_with(&node).unwrap());
+    assert_eq!(opened, keys(&list.open_with(&root).unwrap()));
+    assert_eq!(
+        opened.iter().map(|(_, key)| to_hex(key)).collect::<Vec<_>>(),
+        [
+            "7670a5a683b5119971841294a5291a339464be45d612a0e0e083dc6b09de86f3",
+            "dae68605b0265e4bc9f521f8885f609c6d714f5b00a0a86b4d3425a91a898062"
+        ]
+    );
+}
