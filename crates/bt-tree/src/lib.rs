@@ -1,6 +1,7 @@
 //! bt-tree.
 
 pub mod access;
+pub mod batch;
 pub mod birth;
 pub mod block;
 mod envelope;
@@ -9,11 +10,16 @@ mod frame;
 pub mod genesis;
 pub mod head;
 pub mod index;
+pub mod schema;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod zone;
 
 pub use access::{AccessError, AccessLog, AccessRecord, Action, LastHead, Rights};
+pub use batch::{
+    BATCH_ALIGN, BATCH_PAYLOAD, BatchError, BatchFrame, BatchInfo, BatchReader, BatchWriter, OpenedBatch,
+};
 pub use birth::{Birth, BirthError};
 pub use block::BlockRef;
 pub use epoch::{EpochError, EpochList, EpochRecord, Keyring};
