@@ -86,8 +86,10 @@ pub struct MountOptions {
     pub read_only: bool,
     /// Other users may enter the mount; the kernel checks modes and ACLs for them.
     pub allow_other: bool,
-    /// Set-user-id bits and device nodes work on the mount (else it is nosuid,nodev); root only.
-    pub allow_suid_dev: bool,
+    /// Set-user-id bits work on the mount (else it is nosuid); root only.
+    pub allow_suid: bool,
+    /// Device nodes work on the mount (else it is nodev); root only.
+    pub allow_dev: bool,
     /// How requests reach this process.
     pub transport: Transport,
 }

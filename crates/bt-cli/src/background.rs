@@ -1,0 +1,78 @@
+//! Serving a mount from a process of its own: the starting side and its report back.
+//!
+//! `bt mount` starts itself again with the same arguments and `--report`. That process leaves the terminal's
+//! session, serves in the foreground, and sends one [`Report`] over its standard output when the mount is up or
+//! could not be made. The first process waits for it and passes it on.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use bt_node::control::{Failure, wire};
+use serde::{Deserialize, Serialize};
+
+use crate::log;
+
+/// The hidden argument of the process in the background.
+pub const REPORT_ARGUMENT: &str = "--report";
+
+/// The most bytes of a report.
+const REPORT_BYTES: usize = 64 * 1024;
+
+/// A mount that is up.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Up {
+    /// The process that serves it.
+    pub pid: u32,
+    /// How requests of the kernel reach it.
+    pub transport: String,
+}
+
+/// What the process in the background says once.
+pub type Report = Result<Up, Failure>;
+
+/// Starts this command again in the background and waits until the mount of `dir` is up.
+pub fn start(dir: &Path) -> Report {
+    let mut child = spawn(dir).map_err(|error| Failure::io("starting the process that serves the mount", &error))?;
+    let mut pipe = child.stdout.take().expect("its standard output is a pipe");
+    match wire::receive::<Report>(&mut pipe, REPORT_BYTES) {
+        Ok(Some(report)) => report,
+        Ok(None) | Err(_) => Err(died(child, dir)),
+    }
+}
+
+fn spawn(dir: &Path) -> io::Result<Child> {
+    // What goes wrong outside of the log (an abort, the dynamic linker) lands in the same file.
+    let errors = log::append_to(&dir.join("log"))?;
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    arguments.insert(end, REPORT_ARGUMENT.into());
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn()
+}
+
+fn died(mut child: Child, dir: &Path) -> Failure {
+    let how = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+    Failure::problem(
+        format!("the process that was to serve {} ended before the mount was up: {how}", dir.display()),
+        format!("look at the end of {}", dir.join("log").display()),
+    )
+}
+
+/// Makes this process one of the background: a session of its own, no directory held busy.
+pub fn leave_terminal() -> io::Result<()> {
+    // A process that leads its group already cannot start a session; then it has one of its own.
+    let _ = rustix::process::setsid();
+    std::env::set_current_dir("/")
+}
+
+/// Sends the one report and lets go of standard output. An error means that the starting process is gone.
+pub fn send(report: &Report) -> io::Result<()> {
+    let sent =
+        wire::send(&mut io::stdout().lock(), report, REPORT_BYTES).and_then(|()| io::Write::flush(&mut io::stdout()));
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(nowhere)?;
+    sent
+}

@@ -1,0 +1,35 @@
+//! The commands, one file each.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod init;
+pub(crate) mod inspect;
+pub(crate) mod man;
+pub(crate) mod mount;
+pub(crate) mod reclaim;
+pub(crate) mod snapshot;
+pub(crate) mod status;
+pub(crate) mod sync;
+pub(crate) mod unmount;
+
+use crate::Outcome;
+use crate::arguments::Command;
+
+/// Runs one command to its end.
+pub(crate) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Mount(arguments) => mount::run(&arguments),
+        Command::Unmount(arguments) => unmount::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Sync(arguments) => sync::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Snapshot(arguments) => snapshot::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Reclaim(arguments) => reclaim::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
+    }
+}
