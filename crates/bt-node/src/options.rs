@@ -79,7 +79,8 @@ impl std::fmt::Display for Transport {
     }
 }
 
-/// How a tree is mounted.
+/// How a tree is mounted. Every mount has the type `fuse.blocktree` and the absolute path of the node's directory as
+/// its source: commands find one from the other in the kernel's mount table.
 #[derive(Clone, Debug, Default)]
 pub struct MountOptions {
     /// The kernel refuses every change with EROFS.
