@@ -17,9 +17,7 @@ mod testing;
 pub mod zone;
 
 pub use access::{AccessError, AccessLog, AccessRecord, Action, LastHead, Rights};
-pub use batch::{
-    BATCH_ALIGN, BATCH_PAYLOAD, BatchError, BatchFrame, BatchInfo, BatchReader, BatchWriter, OpenedBatch,
-};
+pub use batch::{BATCH_ALIGN, BATCH_PAYLOAD, BatchError, BatchFrame, BatchInfo, BatchReader, BatchWriter, OpenedBatch};
 pub use birth::{Birth, BirthError};
 pub use block::BlockRef;
 pub use epoch::{EpochError, EpochList, EpochRecord, Keyring};

@@ -1,0 +1,175 @@
+//! Recovery: applying journal records above the newest head.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bt_base::SegmentId;
+use bt_tree::block::BlockRef;
+use bt_tree::head::SegmentSummary;
+use bt_tree::schema::{Compression, Death, Slot};
+use bt_tree::zone::ZoneError;
+
+use crate::error::{Refusal, Result, VfsError};
+use crate::flush::SealedSlot;
+use crate::op::{Data, Op, SlotRecord};
+use crate::vfs::Vfs;
+use crate::view::{self, Source};
+
+/// What recovery learns while it applies records.
+#[derive(Default)]
+pub struct Replay {
+    /// Segments that the records announce.
+    announced: BTreeMap<SegmentId, SegmentSummary>,
+    /// Announced segments with a block in use, and which.
+    used: BTreeMap<SegmentId, BTreeSet<u32>>,
+    /// Inodes that lost their last name.
+    nameless: Vec<u64>,
+}
+
+impl Vfs {
+    /// Applies one record. Records must come in order, from the first above the head's number.
+    pub fn replay(&mut self, source: &dyn Source, replay: &mut Replay, number: u64, op: Op) -> Result<()> {
+        self.log.skip_to(number);
+        self.changed = true;
+        match op {
+            Op::Make { directory, name, inode } => {
+                self.apply_make(source, directory, &name, &inode)?;
+            }
+            Op::Link { inode, directory, name, time } => self.apply_link(source, inode, directory, &name, time)?,
+            Op::Unlink { directory, name, time } => {
+                let found = self.expect_name(source, directory, &name)?;
+                replay.nameless.extend(self.apply_unlink(source, directory, &name, &found, time)?);
+            }
+            Op::Rename { from, name, to, new_name, exchange, time } => {
+                let old = self.expect_name(source, from, &name)?;
+                let new = view::name(self.zone.tree(), source, to, &new_name)?;
+                let new = new.as_ref();
+                let lost = self.apply_rename(source, (from, &name, &old), (to, &new_name, new), exchange, time)?;
+                replay.nameless.extend(lost);
+            }
+            Op::Change { inode, change } => self.apply_change(source, inode, &change)?,
+            Op::Attribute { inode, name, value, time } => {
+                self.apply_attribute(source, inode, &name, value.as_deref(), time)?;
+            }
+            Op::Segment(summary) => {
+                replay.announced.insert(summary.id, summary);
+            }
+            Op::Data(data) => self.replay_data(source, replay, data)?,
+            Op::Share(data) => self.replay_share(source, replay, data)?,
+        }
+        Ok(())
+    }
+
+    fn expect_name(&self, source: &dyn Source, directory: u64, name: &[u8]) -> Result<bt_tree::schema::Name> {
+        let found = view::name(self.zone.tree(), source, directory, name)?;
+        found.ok_or_else(|| missing(format!("the name {:?} that a journal record removes", name.escape_ascii())))
+    }
+
+    fn replay_data(&mut self, source: &dyn Source, replay: &mut Replay, data: Data) -> Result<()> {
+        match view::inode(self.zone.tree(), source, data.inode) {
+            Err(VfsError::Refused(Refusal::Stale)) => return Ok(()),
+            other => other?,
+        };
+        let inode = data.inode;
+        let file = self.file_mut(source, inode)?;
+        let mut shrunk = 0;
+        for (start, end) in data.clear {
+            shrunk += file.clear_pages(start..end);
+        }
+        self.dirty_bytes = self.dirty_bytes.strict_add_signed(-shrunk);
+        self.replay_slots(source, replay, inode, &data.slots)?;
+        for (number, bytes) in data.pages {
+            let grown = self.file_mut(source, inode)?.put_page(number, bytes.into());
+            self.dirty_bytes = self.dirty_bytes.strict_add_signed(grown);
+        }
+        let file = self.file_mut(source, inode)?;
+        file.size = data.size;
+        file.mtime = data.mtime;
+        (file.changed, file.undurable, file.journaled, file.clean_at) = (true, true, true, None);
+        Ok(())
+    }
+
+    /// Puts blocks of announced segments into a file, over whatever pages it has there.
+    fn replay_slots(
+        &mut self,
+        source: &dyn Source,
+        replay: &mut Replay,
+        inode: u64,
+        slots: &[SlotRecord],
+    ) -> Result<()> {
+        let per_block = bt_base::limits::PAGES_PER_BLOCK as u64;
+        let mut sealed = Vec::new();
+        for slot in slots {
+            let pages = slot.slot * per_block..(slot.slot + 1) * per_block;
+            let file = self.file_mut(source, inode)?;
+            let shrunk = file.clear_pages(pages.clone());
+            let Some(block) = slot.block else {
+                self.dirty_bytes = self.dirty_bytes.strict_add_signed(-shrunk);
+                continue;
+            };
+            file.masked.remove(pages);
+            self.dirty_bytes = self.dirty_bytes.strict_add_signed(-shrunk);
+            let now = view::slot(self.zone.tree(), source, inode, slot.slot)?;
+            if now.is_some_and(|now| (now.block.segment, now.block.index) == (block.segment, block.index)) {
+                continue;
+            }
+            let block = self.take_block(source, replay, block)?;
+            let compression = Compression::from_code(slot.compression).ok_or(Refusal::Invalid)?;
+            sealed.push(SealedSlot { slot: slot.slot, block: Slot { block, compression } });
+        }
+        if !sealed.is_empty() {
+            let mut record = view::inode(self.zone.tree(), source, inode)?;
+            self.store_slots(source, inode, &mut record, &sealed)?;
+            self.put_inode(source, inode, &record)?;
+        }
+        Ok(())
+    }
+
+    /// A reference to a block: the first to a block of an announced segment, one more to any other.
+    fn take_block(&mut self, source: &dyn Source, replay: &mut Replay, block: BlockRef) -> Result<BlockRef> {
+        if let Some(summary) = replay.announced.get(&block.segment) {
+            if !replay.used.contains_key(&block.segment) {
+                self.zone.add_segment(source, summary)?;
+            }
+            if replay.used.entry(block.segment).or_default().insert(block.index) {
+                return Ok(BlockRef { birth: self.zone.next_revision(), ..block });
+            }
+        }
+        if self.zone.account(source, &block.segment)?.is_none_or(|account| !account.is_live(block.index)) {
+            return Err(missing(format!("block {} of segment {}", block.index, block.segment)));
+        }
+        Ok(self.zone.share(source, block)?)
+    }
+
+    fn replay_share(&mut self, source: &dyn Source, replay: &mut Replay, data: Data) -> Result<()> {
+        self.apply_share(source, &data, &mut |vfs, block| vfs.take_block(source, replay, block))
+    }
+
+    /// After the last record: frees what has no name, and gives back blocks of announced segments that nobody
+    /// uses. `blocks_of` gives index and plaintext length of each block of a segment in the store.
+    pub fn finish_replay(
+        &mut self,
+        source: &dyn Source,
+        replay: Replay,
+        blocks_of: &dyn Fn(&SegmentId) -> std::result::Result<Vec<(u32, u32)>, ZoneError>,
+    ) -> Result<()> {
+        for (segment, used) in replay.used {
+            for (index, len) in blocks_of(&segment)? {
+                if !used.contains(&index) {
+                    let birth = self.zone.next_revision();
+                    self.zone.drop_death(source, Death { segment, index, len, birth })?;
+                }
+            }
+        }
+        let nameless: Vec<u64> = self.orphans.keys().copied().chain(replay.nameless).collect();
+        for inode in nameless {
+            if self.orphans.contains_key(&inode) {
+                while !self.free(source, inode)? {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn missing(what: String) -> VfsError {
+    VfsError::Zone(ZoneError::Missing { what })
+}
