@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::limits::{NAME_SIZE, SYMLINK_SIZE, XATTR_NAME_SIZE};
-use crate::{Errno, Result};
+use crate::{Errno, FileSystem, Result};
 
 /// The name of a directory entry: 1 to 255 bytes, no NUL, no '/'.
 pub(crate) fn name(bytes: &[u8]) -> Result<&[u8]> {
@@ -46,6 +46,11 @@ pub(crate) fn symlink_target(bytes: &[u8]) -> Result<&[u8]> {
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     // What the call may have left half done is the file system's to notice: its locks are poisoned by the same panic.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Errno::EIO))
+}
+
+/// Passes on that the kernel drops lookups; there is nobody to tell of a panic.
+pub(crate) fn forget(fs: &dyn FileSystem, node: u64, count: u64) {
+    let _ = catch_unwind(AssertUnwindSafe(|| fs.forget(node, count)));
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 mod check;
 mod counters;
+mod directory;
+mod dispatch;
 mod errno;
 mod error;
 mod filesystem;
@@ -13,6 +15,7 @@ mod mountpoint;
 mod options;
 mod system;
 mod types;
+mod uring;
 mod wire;
 mod workers;
 

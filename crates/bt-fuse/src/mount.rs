@@ -10,7 +10,7 @@ use crate::counters::{self, Counters};
 use crate::limits::{MAX_WRITE, MIN_WRITE};
 use crate::mountpoint::Mountpoint;
 use crate::workers::Workers;
-use crate::{FileSystem, MountError, MountOptions, Transport, TransportChoice, fuser_transport, system};
+use crate::{FileSystem, MountError, MountOptions, Transport, TransportChoice, fuser_transport, system, uring};
 
 /// A mounted file system, served by threads of its own.
 ///
@@ -63,7 +63,7 @@ impl Mount {
         transport: Transport,
     ) -> std::result::Result<Mount, MountError> {
         if transport == Transport::Uring {
-            return Err(MountError::Uring("not built".to_owned()));
+            uring::check_available()?;
         }
         let workers = Arc::new(Workers::start().map_err(MountError::Threads)?);
         let (mountpoint, device) = Mountpoint::attach(path, options)?;
@@ -185,10 +185,15 @@ fn serve(
     fs: Arc<dyn FileSystem>,
     device: OwnedFd,
     options: &MountOptions,
-    _transport: Transport,
+    transport: Transport,
     workers: &Arc<Workers>,
 ) -> std::result::Result<Serving, MountError> {
-    let counters = Counters::new();
-    let thread = fuser_transport::serve(fs, device, options, workers, counters.clone())?;
-    Ok(Serving { threads: vec![thread], counters: vec![counters] })
+    match transport {
+        Transport::Uring => uring::serve(fs, device, options, workers),
+        Transport::Fuser => {
+            let counters = Counters::new();
+            let thread = fuser_transport::serve(fs, device, options, workers, counters.clone())?;
+            Ok(Serving { threads: vec![thread], counters: vec![counters] })
+        }
+    }
 }

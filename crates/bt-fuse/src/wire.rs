@@ -13,7 +13,8 @@ macro_rules! opcodes {
     ($($name:ident = $number:literal,)*) => {
         /// What a request asks for.
         pub(crate) mod opcode {
-            $(#[allow(missing_docs)] pub(crate) const $name: u32 = $number;)*
+            // Some are only counted by their names.
+            $(#[allow(dead_code)] pub(crate) const $name: u32 = $number;)*
         }
 
         /// The protocol's name of a request, without its prefix `FUSE_`.

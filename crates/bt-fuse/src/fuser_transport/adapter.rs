@@ -124,7 +124,7 @@ impl Filesystem for Adapter {
 
     fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
         self.counters.add(opcode::FORGET);
-        let _ = guarded(|| Ok(self.fs.forget(node.0, lookups)));
+        check::forget(&*self.fs, node.0, lookups);
     }
 
     fn getattr(&self, _request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
