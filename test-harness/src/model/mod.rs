@@ -1,0 +1,1 @@
+//! Random operations, the same on two directories.
