@@ -25,6 +25,9 @@ struct Model {
     /// How keys are made.
     shape: usize,
     next_key: u64,
+    /// Whether removals are rare for now.
+    grows: bool,
+    highest: u8,
 }
 
 impl Model {
@@ -32,7 +35,7 @@ impl Model {
         let mut random = Random(seed);
         let store = Store { caches: random.below(2) == 0, ..Store::default() };
         Self {
-            shape: random.below(4),
+            shape: random.below(5),
             random,
             store,
             tree: Tree::empty(),
@@ -41,13 +44,15 @@ impl Model {
             sealing: None,
             dead: Vec::new(),
             next_key: 0,
+            grows: true,
+            highest: 0,
         }
     }
 
     fn key(&mut self) -> Vec<u8> {
         let random = &mut self.random;
         match self.shape {
-            0 => (random.next() % 5000).to_be_bytes().to_vec(),
+            0 => (random.next() % 20_000).to_be_bytes().to_vec(),
             1 => {
                 let family = random.below(4) as u8;
                 self.next_key += 1;
@@ -55,21 +60,23 @@ impl Model {
                 [&[family][..], &number.to_be_bytes()].concat()
             }
             2 => {
-                let len = random.below(9);
+                let len = random.below(11);
                 (0..len).map(|_| random.below(3) as u8).collect()
             }
-            _ => {
+            3 => {
                 let len = [3, 60, 500][random.below(3)];
                 let mut key = vec![b'x'; len];
-                key.extend_from_slice(&(random.below(400) as u16).to_be_bytes());
+                key.extend_from_slice(&(random.below(10_000) as u16).to_be_bytes());
                 key
             }
+            // The largest records: few in a leaf, few children in a branch, a high tree.
+            _ => [&[b'x'; 505][..], &(random.below(20_000) as u16).to_be_bytes()].concat(),
         }
     }
 
     fn value(&mut self) -> Vec<u8> {
-        let limit = [30, 120, 600, 4097, 8704][self.random.below(25).min(24) / 6];
-        let len = self.random.below(limit + 1);
+        let limit = [30, 120, 600, 4097, 8704][self.random.below(25) / 6];
+        let len = if self.shape == 4 { 5000 + self.random.below(3705) } else { self.random.below(limit + 1) };
         vec![self.random.next() as u8; len]
     }
 
@@ -80,12 +87,13 @@ impl Model {
     }
 
     fn step(&mut self) {
+        self.highest = self.highest.max(self.tree.level);
+        if self.random.below(if self.shape == 4 { 2500 } else { 700 }) == 0 {
+            self.grows = !self.grows;
+        }
         match self.random.below(100) {
-            0..45 => {
-                let (key, value) = (self.key(), self.value());
-                let was = self.tree.insert(&self.store, &key, &value).unwrap();
-                assert_eq!(was, self.map.insert(key, value).is_some());
-            }
+            55..75 | 94 if self.grows => self.insert(),
+            0..45 => self.insert(),
             45..75 => {
                 let key = if self.random.below(8) == 0 { self.key() } else { self.known_key() };
                 let was = self.tree.remove(&self.store, &key).unwrap();
@@ -117,6 +125,12 @@ impl Model {
             99 if self.random.below(8) == 0 => self.check_frozen(),
             _ => {}
         }
+    }
+
+    fn insert(&mut self) {
+        let (key, value) = (self.key(), self.value());
+        let was = self.tree.insert(&self.store, &key, &value).unwrap();
+        assert_eq!(was, self.map.insert(key, value).is_some());
     }
 
     fn scan_some(&mut self) {
@@ -154,9 +168,7 @@ impl Model {
             if self.random.below(2) == 0 {
                 // The live tree changes between freezing and sealing.
                 for _ in 0..self.random.below(20) {
-                    let (key, value) = (self.key(), self.value());
-                    self.tree.insert(&self.store, &key, &value).unwrap();
-                    self.map.insert(key, value);
+                    self.insert();
                 }
             }
             if self.random.below(6) == 0 {
@@ -286,17 +298,24 @@ fn dirty(tree: &Tree, store: &Store) -> usize {
     count
 }
 
-fn run(seed: u64, steps: usize) {
+/// Gives the highest level that the tree had.
+fn run(seed: u64, steps: usize) -> u8 {
     println!("run this case alone: BT_SEED={seed} cargo test -p bt-tree index::model");
     let mut model = Model::new(seed);
     (0..steps).for_each(|_| model.step());
     model.finish();
+    model.highest
 }
 
 #[test]
 fn the_tree_is_a_map_whatever_is_frozen_sealed_and_reopened() {
     match std::env::var("BT_SEED") {
-        Ok(seed) => run(seed.parse().expect("a seed is a number"), 4000),
-        Err(_) => (0..60).for_each(|seed| run(seed, 4000)),
+        Ok(seed) => {
+            run(seed.parse().expect("a seed is a number"), 4000);
+        }
+        Err(_) => {
+            let highest = (0..60).map(|seed| run(seed, 4000)).max();
+            assert!(highest >= Some(3), "the cases must reach branches over branches, {highest:?} is too low");
+        }
     }
 }
