@@ -39,6 +39,8 @@ pub struct BatchReader<'a> {
     journal: JournalId,
     next_number: u64,
     next_record: Option<u64>,
+    /// Records up to this number are in the head: batches may leave them out.
+    covered: u64,
     previous: [u8; 32],
     /// The signer of the batch before: nearly always that of the next one.
     signer: Option<Signer>,
@@ -66,6 +68,7 @@ impl<'a> BatchReader<'a> {
             journal: position.id,
             next_number: position.next_batch,
             next_record: None,
+            covered: position.covered,
             previous: position.previous_batch_hash,
             signer: None,
         }
@@ -119,12 +122,13 @@ impl<'a> BatchReader<'a> {
         if frame.previous != self.previous {
             return Err(BatchError::Previous { number });
         }
-        match self.next_record {
-            Some(expected) if frame.first_record != expected => {
-                Err(BatchError::Records { number, expected, found: frame.first_record })
-            }
-            _ => Ok(()),
-        }
+        let uncovered = self.covered + 1;
+        let expected = self.next_record.unwrap_or(uncovered);
+        let fits = match self.next_record {
+            Some(next) => frame.first_record >= next && frame.first_record <= next.max(uncovered),
+            None => frame.first_record <= uncovered,
+        };
+        if fits { Ok(()) } else { Err(BatchError::Records { number, expected, found: frame.first_record }) }
     }
 
     /// Checks everything that does not depend on the batches before.

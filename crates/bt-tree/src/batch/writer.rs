@@ -55,6 +55,11 @@ impl BatchWriter {
         self.session = session;
     }
 
+    /// Goes on with record `record`: a published head covers those in between, and nobody waits for them any more.
+    pub fn skip_to(&mut self, record: u64) {
+        self.next_record = self.next_record.max(record);
+    }
+
     /// Appends a batch of `record_count` records to `out`: seals `payload`, signs, and pads with zeros.
     ///
     /// Fails, and uses up no number, where the payload is larger than [`BATCH_PAYLOAD`], the records do not begin
