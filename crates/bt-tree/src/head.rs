@@ -76,7 +76,7 @@ pub enum HeadError {
 pub struct JournalPosition {
     /// Which opening of the journal.
     pub id: JournalId,
-    /// Journal records below this number are in the head already.
+    /// The head holds the effect of all journal records up to this number, and of none after it.
     pub covered: u64,
     /// The number of the next batch.
     pub next_batch: u64,

@@ -9,7 +9,8 @@
 //! * A journal id is used for one opening of a zone: the batch number is the nonce, so a [`BatchWriter`] never
 //!   starts where another stopped, and a number that was given to a batch is never given again, even if writing
 //!   the batch failed.
-//! * Batch numbers and record numbers rise without gap.
+//! * Batch numbers rise without gap. So do record numbers, but for records that a published head covers, which no
+//!   batch need hold any more.
 //! * [`BatchFrame::peek`] believes what it reads, [`BatchReader`] nothing.
 
 mod frame;

@@ -122,7 +122,7 @@ impl<'a> BatchReader<'a> {
         if frame.previous != self.previous {
             return Err(BatchError::Previous { number });
         }
-        let uncovered = self.covered + 1;
+        let uncovered = self.covered.saturating_add(1);
         let expected = self.next_record.unwrap_or(uncovered);
         let fits = match self.next_record {
             Some(next) => frame.first_record >= next && frame.first_record <= next.max(uncovered),

@@ -226,6 +226,32 @@ fn reading_goes_on_in_the_middle_of_a_journal() {
 }
 
 #[test]
+fn only_records_that_the_head_covers_may_be_left_out() {
+    let mut journal = Journal::new();
+    let first = journal.seal(1, b"record 100").0;
+    journal.writer.skip_to(105);
+    let second = journal.seal(1, b"record 105").0;
+    for (covered, continues) in [(104, true), (105, true), (103, false)] {
+        let head = JournalPosition { covered, ..START };
+        let mut reader = BatchReader::new(cipher(&journal.world), &journal.world.log, &head);
+        reader.open(&first).unwrap();
+        let result = reader.open(&second);
+        assert_eq!(result.is_ok(), continues, "covered up to {covered}: {result:?}");
+    }
+}
+
+#[test]
+fn a_first_batch_that_begins_after_what_the_head_covers_is_refused() {
+    let mut journal = Journal::new();
+    let bytes = journal.seal(1, b"record 100").0;
+    for (covered, continues) in [(98, false), (99, true), (100, true)] {
+        let head = JournalPosition { covered, ..START };
+        let result = BatchReader::new(cipher(&journal.world), &journal.world.log, &head).open(&bytes);
+        assert_eq!(result.is_ok(), continues, "covered up to {covered}: {result:?}");
+    }
+}
+
+#[test]
 fn the_golden_batch_is_understood() {
     let bytes = golden("batch-v1", || Journal::new().seal(3, b"three records").0);
     let opened = open_first(&World::new(), &bytes).unwrap();
