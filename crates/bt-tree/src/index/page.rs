@@ -55,6 +55,8 @@ pub(super) struct Page {
     last_insert: u16,
     run: u16,
     prefix: Prefix,
+    /// The six bytes of the first and of the last slot.
+    ends: (u64, u64),
 }
 
 /// Six bytes of key above the cell's offset in the arena.
@@ -124,6 +126,7 @@ impl Page {
             last_insert: NOWHERE,
             run: 0,
             prefix: Prefix::EMPTY,
+            ends: (0, 0),
         }
     }
 
@@ -211,7 +214,7 @@ impl Page {
             return self.search_outside(key, key < prefix);
         }
         let head = self.prefix.head(key);
-        let low = self.slots.partition_point(|slot| slot.0 < head << 16);
+        let low = self.lower_bound(head);
         match self.slots.get(low) {
             Some(slot) if slot.head() == head => {}
             _ => return Err(low),
@@ -224,6 +227,45 @@ impl Page {
                 Ordering::Greater => Err(low),
             },
         }
+    }
+
+    /// The first slot whose six bytes are not below `head`.
+    ///
+    /// Looks first where the slot would be if keys were spread evenly, as numbers and hashes are, and then in
+    /// steps that double: mostly one cache line where bisection takes five. Never more than twice as many steps.
+    fn lower_bound(&self, head: u64) -> usize {
+        let (first, last) = self.ends;
+        if head <= first {
+            return 0;
+        }
+        if head > last {
+            return self.len();
+        }
+        let guess = ((head - first) * (self.len() as u64 - 1) / (last - first)) as usize;
+        let is_below = |at: usize| self.slots[at].head() < head;
+        let (mut low, mut high, mut step) = (0, self.len(), 1);
+        if is_below(guess) {
+            low = guess + 1;
+            while low + step < high {
+                if !is_below(low + step) {
+                    high = low + step;
+                    break;
+                }
+                low += step + 1;
+                step *= 2;
+            }
+        } else {
+            high = guess;
+            while low + step < high {
+                if is_below(high - step) {
+                    low = high - step + 1;
+                    break;
+                }
+                high -= step;
+                step *= 2;
+            }
+        }
+        low + self.slots[low..high].partition_point(|slot| slot.head() < head)
     }
 
     /// The search for a key that does not share what all others do.
@@ -277,6 +319,12 @@ impl Page {
         self.share_prefix(key);
         let offset = self.write_cell(key, value);
         self.slots.insert(index, Slot::new(self.prefix.head(key), offset));
+        self.note_ends();
+    }
+
+    fn note_ends(&mut self) {
+        let head = |slot: Option<&Slot>| slot.map_or(0, |slot| slot.head());
+        self.ends = (head(self.slots.first()), head(self.slots.last()));
     }
 
     /// Shortens the prefix to what `key` shares too.
@@ -297,6 +345,7 @@ impl Page {
             let slot = self.slots[at];
             self.slots[at] = Slot::new(self.prefix.head(self.key_of(slot)), slot.offset());
         }
+        self.note_ends();
     }
 
     /// Finds the prefix of the cells that are here now.
@@ -349,6 +398,7 @@ impl Page {
         if slot.offset() + self.cell(slot).len() == self.arena.len() {
             self.arena.truncate(slot.offset());
         }
+        self.note_ends();
         if self.last_insert != NOWHERE && index <= self.last_insert as usize {
             self.last_insert = self.last_insert.checked_sub(1).unwrap_or(NOWHERE);
         }

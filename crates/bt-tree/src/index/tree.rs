@@ -55,16 +55,16 @@ pub(super) struct Account {
 impl Account {
     /// Makes a node in memory this tree's own and dirty, so that it can be changed.
     pub fn own<'a>(&mut self, node: &'a mut Arc<Node>) -> &'a mut Node {
-        let Some(owned) = Arc::get_mut(node) else {
+        if Arc::strong_count(node) > 1 {
             let copy = Arc::new(node.copy());
             self.replaced(std::mem::replace(node, copy));
-            return Arc::get_mut(node).expect("the copy was just made");
-        };
+        }
+        let owned = Arc::get_mut(node).expect("what nobody else has nobody else can get, and there are no weak ones");
         if let Some(block) = owned.take_sealed() {
             self.dead.push(DeadNode::Block(block));
             self.dirty += 1;
         }
-        Arc::get_mut(node).expect("it was ours a moment ago")
+        owned
     }
 
     /// Makes a node from the source this tree's own and dirty.
