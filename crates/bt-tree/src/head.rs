@@ -211,7 +211,8 @@ impl SignedHead {
     }
 
     /// Checks that this head continues `previous` in the same zone: one revision on, naming its hash, with no older
-    /// epoch, lease token or access record. Both heads must have been verified against `log`.
+    /// epoch, lease token or access record, and with a new journal where the epoch is new: a journal's key is that
+    /// of the head's epoch. Both heads must have been verified against `log`.
     pub fn verify_follows(&self, previous: &SignedHead, log: &AccessLog) -> Result<(), HeadError> {
         let (head, before) = (&self.head, &previous.head);
         let access = log
@@ -224,6 +225,7 @@ impl SignedHead {
             ("epoch", head.epoch >= before.epoch),
             ("lease token", head.lease_token >= before.lease_token),
             ("access record", access),
+            ("journal", head.epoch == before.epoch || head.journal.id != before.journal.id),
         ];
         match checks.into_iter().find(|(_, holds)| !holds) {
             None => Ok(()),

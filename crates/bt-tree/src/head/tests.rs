@@ -138,6 +138,7 @@ fn only_the_next_head_follows() {
         ("revision", Head { revision: Revision(5), ..next.clone() }),
         ("previous head", Head { previous: HeadHash([1; 32]), ..next.clone() }),
         ("epoch", Head { epoch: 0, ..next.clone() }),
+        ("journal", Head { epoch: 2, ..next.clone() }),
         ("lease token", Head { lease_token: 3, ..next.clone() }),
         ("access record", Head { access: RecordHash(world.birth.zone().0), ..next.clone() }),
     ] {
