@@ -82,10 +82,7 @@ impl Heads {
                 return Err(StoreError::refused(&name, "it exists and may hold heads; move the zone's directory away"));
             }
         }
-        for name in HEAD_FILES.map(|name| self.name(name)) {
-            self.make_file(&name)?;
-        }
-        self.storage.sync_dir(&self.directory)
+        HEAD_FILES.iter().try_for_each(|name| self.make_file(&self.name(name)))
     }
 
     /// Writes a head of at most [`HEAD_BYTES`] bytes to both files, and syncs each before the next is touched.
@@ -131,10 +128,7 @@ impl Heads {
         }
         let mut repaired = Vec::new();
         for name in HEAD_FILES.map(|name| self.name(name)) {
-            if !self.storage.exists(&name)? {
-                self.make_file(&name)?;
-                self.storage.sync_dir(&self.directory)?;
-            }
+            self.make_file(&name)?;
             let slots = self.read_slots(&name)?;
             for (slot, head) in slots.iter().zip(&newest) {
                 let Some(head) = head else { continue };
@@ -153,10 +147,16 @@ impl Heads {
         format!("{}/{file}", self.directory)
     }
 
+    /// Makes a file with both slots, or as much of it as is missing.
     fn make_file(&self, name: &str) -> Result<()> {
         let file = self.storage.open(name, true)?;
-        file.zero_fill(0, SLOTS * HEAD_SLOT_BYTES)?;
-        file.sync_data()
+        let len = file.len()?;
+        if len < SLOTS * HEAD_SLOT_BYTES {
+            file.zero_fill(len, SLOTS * HEAD_SLOT_BYTES - len)?;
+            file.sync_data()?;
+            self.storage.sync_dir(&self.directory)?;
+        }
+        Ok(())
     }
 
     fn read_slots(&self, name: &str) -> Result<Vec<Slot>> {

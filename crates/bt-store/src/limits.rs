@@ -6,6 +6,9 @@ use bt_base::limits::{SEGMENT_BLOCKS, SEGMENT_SIZE};
 pub const ALIGNMENT: u64 = 4096;
 /// A container takes no further segment once it has this many bytes.
 pub const CONTAINER_BYTES: u64 = 64 << 20;
+/// Segments of at least this many bytes are written past the page cache: 1 ms of processor time for 8 MiB against 10
+/// to 17 ms, and 100 us against 170 us for 128 KiB, on the ext4 of the reference machine.
+pub const DIRECT_WRITE_BYTES: u64 = 64 << 10;
 /// The most sealed bytes in one segment.
 pub const SEGMENT_BYTES: usize = SEGMENT_SIZE;
 /// The most blocks in one segment.

@@ -8,10 +8,9 @@ use bt_base::SegmentId;
 use super::locations::Location;
 use super::read::no_segment;
 use super::scan::{Found, container_numbers, scan_container};
-use super::segment::{BlockPlace, SegmentHeader, placed_bytes};
+use super::segment::{BlockPlace, MAGIC, SegmentHeader, placed_bytes};
 use super::{CONTAINERS_DIRECTORY, Containers, container_name};
 use crate::error::{Result, StoreError};
-use crate::limits::ALIGNMENT;
 use crate::storage::{AlignedBuffer, StorageFile, WriteMode};
 
 /// What compacting a segment did.
@@ -132,7 +131,8 @@ impl Containers {
     fn give_up_copied_place(&self, place: Location) -> Result<()> {
         self.moves.fetch_add(1, Ordering::SeqCst);
         let file = self.file(place.container)?;
-        file.zero_fill(place.offset.into(), ALIGNMENT)?;
+        // No more than the first bytes: they lie in one sector, so the header goes without taking a byte of a block.
+        file.write_at(&[0; MAGIC.len()], place.offset.into())?;
         file.sync_data().map_err(|error| self.fail(error))?;
         self.give_up_place(place)
     }

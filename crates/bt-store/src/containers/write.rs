@@ -9,8 +9,8 @@ use super::locations::{Entry, Location, LocationFile, LocationMap};
 use super::segment::{SegmentHeader, SegmentWrite, placed_bytes};
 use super::{CONTAINERS_DIRECTORY, Containers, container_name};
 use crate::error::{Result, StoreError};
-use crate::limits::{ALIGNMENT, CONTAINER_BYTES};
-use crate::storage::StorageFile;
+use crate::limits::{ALIGNMENT, CONTAINER_BYTES, DIRECT_WRITE_BYTES};
+use crate::storage::{Storage, StorageFile, WriteMode};
 
 /// Where the next segment goes, and what the next sync has to do.
 #[derive(Debug, Default)]
@@ -35,15 +35,23 @@ pub(super) struct Placement {
 #[derive(Debug)]
 struct Current {
     number: u32,
-    file: Arc<dyn StorageFile>,
+    files: WriteFiles,
     end: u64,
+}
+
+/// The two ways to write a container.
+#[derive(Clone, Debug)]
+struct WriteFiles {
+    buffered: Arc<dyn StorageFile>,
+    /// Past the page cache, where the file system can do that.
+    direct: Option<Arc<dyn StorageFile>>,
 }
 
 /// A place that belongs to one writer.
 struct Reserved {
     number: u32,
     offset: u32,
-    file: Arc<dyn StorageFile>,
+    files: WriteFiles,
 }
 
 impl Placement {
@@ -154,18 +162,15 @@ impl Containers {
     pub(super) fn place(&self, header: &SegmentHeader, blocks: &[&[u8]]) -> Result<Location> {
         let place = self.reserve(placed_bytes(header.total()))?;
         let location = Location::of(header, place.number, place.offset);
-        let encoded = header.encode();
-        let mut parts = vec![&encoded[..]];
-        parts.extend_from_slice(blocks);
-        match place.file.write_vectored_at(&parts, u64::from(place.offset)) {
+        match place.files.write(u64::from(place.offset), header, blocks) {
             Ok(()) => {
                 let mut placement = self.placement.lock().expect("no panic under this lock");
-                placement.dirty.insert(place.number, place.file);
+                placement.dirty.insert(place.number, place.files.buffered);
                 Ok(location)
             }
             Err(error) => {
                 // Whatever reached the disk must not pass for a segment, and need not stay.
-                if let Err(error) = place.file.punch(location.offset.into(), placed_bytes(location.total)) {
+                if let Err(error) = place.files.buffered.punch(location.offset.into(), placed_bytes(location.total)) {
                     tracing::warn!(%error, "a segment that could not be written leaves its space used");
                 }
                 self.unreserve(place.number);
@@ -181,11 +186,11 @@ impl Containers {
             self.next_container(&mut placement, bytes)?;
         }
         let current = placement.current.as_mut().expect("one was just opened");
-        let (number, file) = (current.number, current.file.clone());
+        let (number, files) = (current.number, current.files.clone());
         let offset = u32::try_from(current.end).expect("a container is small");
         current.end += bytes;
         *placement.reserved.entry(number).or_default() += 1;
-        Ok(Reserved { number, offset, file })
+        Ok(Reserved { number, offset, files })
     }
 
     /// Goes on in the newest container after a start, if it has room, else makes one.
@@ -193,10 +198,10 @@ impl Containers {
         let last = placement.last_number;
         let known = self.map.read().expect("no panic under this lock").container(last).end;
         if placement.current.is_none() && known > 0 {
-            let file = self.file(last)?;
-            let end = file.len()?.next_multiple_of(ALIGNMENT).max(known);
+            let files = WriteFiles::open(&*self.storage, last)?;
+            let end = files.buffered.len()?.next_multiple_of(ALIGNMENT).max(known);
             if end + bytes <= CONTAINER_BYTES {
-                placement.current = Some(Current { number: last, file, end });
+                placement.current = Some(Current { number: last, files, end });
                 return Ok(());
             }
         }
@@ -204,11 +209,11 @@ impl Containers {
             .checked_add(1)
             .filter(|number| *number < 100_000_000)
             .ok_or_else(|| StoreError::refused(CONTAINERS_DIRECTORY, "all container numbers are used"))?;
-        let file = self.storage.open(&container_name(number), true)?;
+        let files = WriteFiles::open(&*self.storage, number)?;
         placement.directory_changed = true;
         placement.last_number = number;
         placement.filled.extend(placement.current.as_ref().map(|current| current.number));
-        placement.current = Some(Current { number, file, end: 0 });
+        placement.current = Some(Current { number, files, end: 0 });
         Ok(())
     }
 
@@ -253,6 +258,32 @@ impl Containers {
         }
         let why = format!("segment {} is there with other bytes; a segment id is used once", write.id);
         Err(StoreError::refused(CONTAINERS_DIRECTORY, why))
+    }
+}
+
+impl WriteFiles {
+    fn open(storage: &dyn Storage, number: u32) -> Result<Self> {
+        let name = container_name(number);
+        let buffered = storage.open(&name, true)?;
+        let direct = match storage.open_with(&name, false, WriteMode::Direct) {
+            Err(StoreError::Refused { .. }) => None,
+            opened => Some(opened?),
+        };
+        Ok(Self { buffered, direct })
+    }
+
+    fn write(&self, offset: u64, header: &SegmentHeader, blocks: &[&[u8]]) -> Result<()> {
+        let encoded = header.encode();
+        let mut parts = vec![&encoded[..]];
+        parts.extend_from_slice(blocks);
+        let placed = placed_bytes(header.total());
+        match &self.direct {
+            Some(direct) if placed >= DIRECT_WRITE_BYTES => {
+                parts.push(&[0; ALIGNMENT as usize][..(placed - u64::from(header.total())) as usize]);
+                direct.write_vectored_at(&parts, offset)
+            }
+            _ => self.buffered.write_vectored_at(&parts, offset),
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! are bytes.
 
 mod aligned;
+#[cfg(test)]
+mod conformance;
 mod content;
 mod crash;
 mod fault;
