@@ -13,15 +13,17 @@
 //! * Whatever an operation needs is loaded before it changes anything: one that fails leaves the tree as it was.
 //! * Nodes from a source are not trusted: level and key range are checked against the parent's.
 //!
-//! The format is in `doc/format/index-node.md`; [`page`](self) is where it is read and written.
+//! The format is in `doc/format/index-node.md`. Start with `tree`, then `node` and `page`.
 
 mod diff;
+mod encoding;
 mod node;
 mod page;
 mod path;
 mod remove;
 mod scan;
 mod seal;
+mod slot;
 mod tree;
 
 #[cfg(test)]
