@@ -119,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_smuggled_into_a_record_signed_without_one_is_refused() {
+        let bytes = World::new().genesis.as_bytes().to_vec();
+        let (front, signature) = bytes.split_at(bytes.len() - 64);
+        let front = &front[..front.len() - 4];
+        let smuggled = [front, &[1, 0, 0, 0, 7], signature].concat();
+        assert!(matches!(Genesis::decode(&smuggled), Err(GenesisError::Signature)));
+    }
+
+    #[test]
     fn two_trees_of_one_root_have_two_names() {
         let root = store(1);
         let one = Genesis::create(&root, NOW, &mut SeededEntropy::new(1)).unwrap();

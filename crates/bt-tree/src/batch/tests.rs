@@ -18,6 +18,7 @@ const START: JournalPosition =
 
 struct Journal {
     world: World,
+    session: Arc<SessionKey>,
     writer: BatchWriter,
 }
 
@@ -25,8 +26,8 @@ impl Journal {
     fn new() -> Self {
         let world = World::new();
         let session = Arc::new(session(&world.node, &world.genesis, NOW));
-        let writer = BatchWriter::new(cipher(&world), session, *world.birth.zone(), JOURNAL, 100);
-        Self { world, writer }
+        let writer = BatchWriter::new(cipher(&world), Arc::clone(&session), *world.birth.zone(), JOURNAL, 100);
+        Self { world, session, writer }
     }
 
     fn seal(&mut self, count: u32, payload: &[u8]) -> (Vec<u8>, BatchInfo) {
@@ -114,6 +115,41 @@ fn peeking_tells_whose_batch_it_is_and_how_long() {
     assert_eq!(BatchFrame::peek(&bytes[..BatchFrame::SIZE - 1]), Ok(None));
     assert_eq!(BatchFrame::peek(&[0; 4096]), Ok(None));
     assert_eq!(BatchFrame::peek(&bytes[1..]), Ok(None));
+}
+
+#[test]
+fn bytes_whose_lengths_do_not_fit_are_no_batch() {
+    let bytes = Journal::new().seal(1, b"one").0;
+    let wrong = [("version", 8, 0), ("header", 10, 0), ("certificate", 14, 1), ("sealed", 103, 3), ("total", 105, 0)];
+    for (what, at, byte) in wrong {
+        let mut changed = bytes.clone();
+        changed[at] = byte;
+        assert_eq!(BatchFrame::peek(&changed), Ok(None), "{what}");
+    }
+}
+
+#[test]
+fn a_batch_made_after_its_session_ended_is_refused_though_batches_before_it_counted() {
+    let mut journal = Journal::new();
+    let first = journal.seal(1, b"in time").0;
+    let frame = BatchFrame {
+        number: 1,
+        first_record: 101,
+        time: later(3601),
+        previous: journal.writer.previous_hash(),
+        ..BatchFrame::peek(&first).unwrap().unwrap()
+    };
+    let session = &journal.session;
+    let mut late = frame.to_bytes().to_vec();
+    late.extend_from_slice(session.certificate().as_bytes());
+    cipher(&journal.world).seal(1, &frame.to_bytes(), b"in time", &mut late);
+    let hash = super::frame::batch_hash(journal.world.genesis.tree(), &late);
+    late.extend_from_slice(&session.sign(bt_base::label::JOURNAL_BATCH, &hash).0);
+    late.resize(frame.total_len(), 0);
+    let mut reader = reader(&journal.world, &journal.world.log);
+    reader.open(&first).unwrap();
+    let error = reader.open(&late).unwrap_err();
+    assert!(matches!(error, BatchError::Session { error: SessionError::NotValidAt { .. }, .. }), "{error}");
 }
 
 #[test]

@@ -236,3 +236,43 @@ fn seal_previous(statement: &EpochStatement, key: &EpochKey, previous: &EpochKey
     let parts: [&[u8]; 2] = [&statement.zone.0, &statement.number.to_le_bytes()];
     wrap_key(key.as_bytes(), EPOCH_CHAIN, &statement.tree, &parts, previous)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, SeededEntropy, World};
+
+    fn decode(change: impl FnOnce(&mut Body)) -> Result<EpochRecord, EpochError> {
+        let World { log, session, .. } = World::new();
+        let statement = EpochStatement {
+            tree: *log.tree(),
+            zone: *log.zone(),
+            number: 1,
+            previous: RecordHash(log.zone().0),
+            access: log.newest(),
+            time: NOW,
+        };
+        let (key, readers) = (EpochKey::from_bytes([1; 32]), log.readers(NOW));
+        let record = EpochRecord::make(statement, &key, None, &readers, &session, &mut SeededEntropy::new(6));
+        let mut body = record.unwrap().body;
+        change(&mut body);
+        EpochRecord::decode(&Envelope::by_session(KIND, &session, encode(&body)).to_bytes())
+    }
+
+    #[test]
+    fn a_signed_record_that_leaves_the_format_is_refused() {
+        decode(|_| ()).unwrap();
+        let wrong: [(&str, fn(&mut Body)); 6] = [
+            ("order", |body| body.boxes.swap(0, 1)),
+            ("a label twice", |body| body.boxes[1] = body.boxes[0].clone()),
+            ("three boxes", |body| drop(body.boxes.pop())),
+            ("two boxes", |body| body.boxes.truncate(2)),
+            ("number 0", |body| body.statement.number = 0),
+            ("a key before the first", |body| body.previous_key = Some([0; WRAPPED_KEY_SIZE])),
+        ];
+        for (name, change) in wrong {
+            let result = decode(change);
+            assert!(matches!(result, Err(EpochError::Decode(_))), "{name}: {result:?}");
+        }
+    }
+}

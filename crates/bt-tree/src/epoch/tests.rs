@@ -171,6 +171,27 @@ fn a_key_that_its_record_does_not_commit_to_is_refused() {
 }
 
 #[test]
+fn a_record_with_another_number_or_predecessor_does_not_follow() {
+    let zone = Zone::new();
+    let World { log, session, .. } = &zone.world;
+    let first = &zone.list.records()[0];
+    let next = record::EpochStatement { number: 2, previous: first.hash(), ..first.statement().clone() };
+    let (key, previous) = (EpochKey::from_bytes([1; 32]), zone.keyring.newest().unwrap().1);
+    for wrong in [
+        record::EpochStatement { number: 3, ..next.clone() },
+        record::EpochStatement { previous: bt_base::RecordHash([1; 32]), ..next.clone() },
+        record::EpochStatement { time: later(-1), ..next.clone() },
+        record::EpochStatement { access: bt_base::RecordHash(log.zone().0), ..next.clone() },
+    ] {
+        let mut entropy = SeededEntropy::new(6);
+        let readers = log.readers(NOW);
+        let record = EpochRecord::make(wrong, &key, Some(previous), &readers, session, &mut entropy).unwrap();
+        let result = zone.list.clone().append(record, log);
+        assert!(matches!(result, Err(EpochError::Chain { number: 2 })), "{result:?}");
+    }
+}
+
+#[test]
 fn the_golden_list_is_understood() {
     let bytes = golden("epochs-v1", || {
         let mut zone = Zone::new();
