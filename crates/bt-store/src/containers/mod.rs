@@ -45,6 +45,8 @@ pub const CONTAINERS_DIRECTORY: &str = "containers";
 #[derive(Debug)]
 pub struct Containers {
     storage: Arc<dyn Storage>,
+    /// A container that has this many bytes takes no further segment.
+    container_bytes: u64,
     map: RwLock<LocationMap>,
     /// The file of the map; `None` after it could not be written, until it is written anew.
     log: Mutex<Option<LocationFile>>,

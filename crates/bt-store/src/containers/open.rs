@@ -11,13 +11,19 @@ use super::scan::{Found, container_numbers, merge, scan_container};
 use super::write::Placement;
 use super::{BlockCount, CONTAINERS_DIRECTORY, Containers, Searched, container_name};
 use crate::error::{Result, StoreError};
-use crate::limits::{CACHED_BLOCK_PLACES, OPEN_CONTAINERS};
+use crate::limits::{CACHED_BLOCK_PLACES, CONTAINER_BYTES, OPEN_CONTAINERS};
 use crate::storage::Storage;
 
 impl Containers {
     /// Opens the containers of a node, making the directory if there is none. [`Containers::findings`] tells what
     /// was wrong with the location map, if anything was.
     pub fn open(storage: Arc<dyn Storage>) -> Result<Self> {
+        Self::open_sized(storage, CONTAINER_BYTES)
+    }
+
+    /// As [`Containers::open`], with containers that take no further segment once they have `container_bytes` bytes,
+    /// at most 64 MiB. A segment larger than that has one of its own.
+    pub fn open_sized(storage: Arc<dyn Storage>, container_bytes: u64) -> Result<Self> {
         storage.create_dir(CONTAINERS_DIRECTORY)?;
         storage.sync_dir("")?;
         let lengths = container_lengths(&*storage)?;
@@ -48,6 +54,7 @@ impl Containers {
             maintenance: Mutex::new(searched),
             failure: OnceLock::new(),
             findings,
+            container_bytes: container_bytes.min(CONTAINER_BYTES),
             storage,
         })
     }

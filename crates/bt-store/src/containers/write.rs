@@ -9,7 +9,7 @@ use super::locations::{Entry, Location, LocationFile, LocationMap};
 use super::segment::{SegmentHeader, SegmentWrite, placed_bytes};
 use super::{CONTAINERS_DIRECTORY, Containers, container_name};
 use crate::error::{Result, StoreError};
-use crate::limits::{ALIGNMENT, CONTAINER_BYTES, DIRECT_WRITE_BYTES};
+use crate::limits::{ALIGNMENT, DIRECT_WRITE_BYTES};
 use crate::storage::{Storage, StorageFile, WriteMode};
 
 /// Where the next segment goes, and what the next sync has to do.
@@ -181,7 +181,7 @@ impl Containers {
 
     fn reserve(&self, bytes: u64) -> Result<Reserved> {
         let mut placement = self.placement.lock().expect("no panic under this lock");
-        let has_room = |current: &Current| current.end + bytes <= CONTAINER_BYTES;
+        let has_room = |current: &Current| current.end + bytes <= self.container_bytes;
         if !placement.current.as_ref().is_some_and(has_room) {
             self.next_container(&mut placement, bytes)?;
         }
@@ -200,7 +200,7 @@ impl Containers {
         if placement.current.is_none() && known > 0 {
             let files = WriteFiles::open(&*self.storage, last)?;
             let end = files.buffered.len()?.next_multiple_of(ALIGNMENT).max(known);
-            if end + bytes <= CONTAINER_BYTES {
+            if end + bytes <= self.container_bytes {
                 placement.current = Some(Current { number: last, files, end });
                 return Ok(());
             }

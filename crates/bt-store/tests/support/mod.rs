@@ -52,6 +52,11 @@ pub fn open(storage: &(impl Storage + Clone + 'static)) -> Containers {
     Containers::open(Arc::new(storage.clone())).unwrap()
 }
 
+/// Opens the containers of a storage, each for a few test segments.
+pub fn open_small(storage: &(impl Storage + Clone + 'static)) -> Containers {
+    Containers::open_sized(Arc::new(storage.clone()), 256 << 10).unwrap()
+}
+
 /// Writes segment `number` with blocks `0..count`.
 pub fn put(containers: &Containers, number: u64, count: u32) -> Result<()> {
     containers.write_segment(segment(number, 0..count).write())
