@@ -30,6 +30,8 @@ mod tree;
 mod model_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
