@@ -45,7 +45,7 @@ def arguments():
     words = lambda text: text.split(",")
     parser.add_argument("-n", "--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("-s", "--subjects", type=words, default=subjects.DEFAULT, metavar="A,B",
-                        help=f"of {', '.join(subjects.ALL)} (default: all but encfs and cryfs)")
+                        help=f"of {', '.join(subjects.ALL)} (default: all but encfs, cryfs and the null daemons)")
     parser.add_argument("-b", "--backings", type=words, default=list(backing.ALL), metavar="A,B",
                         help="of disk (a directory), tmpfs, image (a fresh ext4 in a file)")
     parser.add_argument("-r", "--rows", type=words, metavar="A,B", help=f"groups of rows, of {', '.join(GROUPS)}")

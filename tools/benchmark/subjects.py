@@ -140,6 +140,16 @@ class Cryfs(Mounted):
             raise Failed(f"cryfs: {process.stderr[-300:]}")
 
 
+def no_uring():
+    """None when the kernel allows FUSE over io_uring, else what to do."""
+    switch = "/sys/module/fuse/parameters/enable_uring"
+    try:
+        with open(switch, encoding="ascii") as state:
+            return None if state.read().startswith(("Y", "1")) else f"the kernel does not allow it: echo Y > {switch}"
+    except OSError:
+        return "the kernel has no FUSE over io_uring"
+
+
 class Blocktree(Mounted):
     """Our own, once for each transport."""
 
@@ -171,14 +181,39 @@ class BtUring(Blocktree):
     name, transport = "bt-uring", "uring"
 
     def available(self):
-        switch = "/sys/module/fuse/parameters/enable_uring"
-        if not os.path.exists(switch) or not open(switch, encoding="ascii").read().startswith(("Y", "1")):
-            return f"the kernel does not allow it: echo Y > {switch}"
-        return super().available()
+        return no_uring() or super().available()
+
+
+class Null(Mounted):
+    """bt-fuse's example that keeps everything in memory: what is left when storing costs nothing."""
+
+    transport = ""
+
+    def available(self):
+        self.program = os.path.join(os.path.dirname(self.tools.bt), "examples", "null")
+        built = "cargo build --release -p bt-fuse --example null"
+        return None if os.access(self.program, os.X_OK) else f"{self.program} is not there: {built}"
+
+    def command(self):
+        return [self.program, self.mountpoint, self.transport]
+
+    def remount(self):
+        """Its process holds all there is: only the kernel's caches can go."""
+
+
+class NullFuser(Null):
+    name, transport = "null-fuser", "fuser"
+
+
+class NullUring(Null):
+    name, transport = "null-uring", "uring"
+
+    def available(self):
+        return no_uring() or super().available()
 
 
 ALL = {subject.name: subject for subject in
-       (Subject, Passthrough, Gocryptfs, Securefs, Encfs, Cryfs, BtFuser, BtUring)}
+       (Subject, Passthrough, Gocryptfs, Securefs, Encfs, Cryfs, NullFuser, NullUring, BtFuser, BtUring)}
 DEFAULT = ["native", "passthrough", "gocryptfs", "securefs", "bt-fuser", "bt-uring"]
 PEERS = ["gocryptfs", "securefs", "encfs", "cryfs"]
 OURS = ["bt-fuser", "bt-uring"]
