@@ -30,7 +30,7 @@ mod unlinked;
 mod xattr;
 
 pub use exceptions::{EXCEPTIONS, Exception};
-pub use log::Log;
+pub use log::{Log, Show};
 pub use run::{case_main, compare, observe};
 
 /// A case: its name, and what it does.

@@ -76,7 +76,7 @@ cases! {
 
     fn far_times(log) {
         see!(log, put("a", ""));
-        for seconds in [-1, -1_000_000_000, 2_147_483_647, 2_147_483_648, 4_294_967_296, 15_032_385_535] {
+        for seconds in [-1, -1_000_000_000, 2_147_483_647, 2_147_483_648, 4_294_967_296, 10_000_000_000] {
             see!(log, utimens("a", time(seconds, 7), time(seconds, 8), 0));
             see!(log, times("a"));
         }
