@@ -173,10 +173,12 @@ impl SignedHead {
     /// The most bytes of an encoded head.
     pub const LIMIT: usize = 64 * 1024;
 
-    /// Signs a head. Fails where it has too many segments, or the session is not of its tree and time.
-    pub fn sign(head: Head, session: &SessionKey) -> Result<Self, HeadError> {
+    /// Signs a head. Its time is raised to the session's begin, if it is earlier. Fails where it has too many
+    /// segments, is of another tree than the session, or was made after the session's end.
+    pub fn sign(mut head: Head, session: &SessionKey) -> Result<Self, HeadError> {
         head.check_room()?;
         let certificate = session.certificate().clone();
+        head.time = certificate.no_earlier(head.time);
         let session_error = |error| HeadError::Session { revision: head.revision, error };
         certificate.check_tree(&head.tree).map_err(session_error)?;
         certificate.check_time(head.time).map_err(session_error)?;

@@ -149,6 +149,12 @@ impl SessionCertificate {
         &self.body.session
     }
 
+    /// `at`, or the certificate's begin where that is later: the time to record where a clock was set back after the
+    /// session began. A clock that was set forward past the end takes a new session.
+    pub fn no_earlier(&self, at: Timestamp) -> Timestamp {
+        at.max(self.body.not_before)
+    }
+
     /// The last time at which the certificate holds.
     pub fn not_after(&self) -> Timestamp {
         self.body.not_after

@@ -134,3 +134,22 @@ pub enum BatchError {
         bytes: usize,
     },
 }
+
+impl BatchError {
+    /// Whether this is what the end of a journal may look like: nothing, an older batch that was not overwritten yet,
+    /// or one that a crash cut short. Otherwise the journal is damaged, or not for this program to read.
+    ///
+    /// A disk writes sectors of 512 bytes whole or not at all, and header and certificate lie in the first: a crash
+    /// leaves both right or both old.
+    pub fn may_be_the_end(&self) -> bool {
+        match self {
+            Self::NotABatch
+            | Self::OtherJournal { .. }
+            | Self::Cut { .. }
+            | Self::Padding { .. }
+            | Self::Signature { .. } => true,
+            Self::Number { expected, found } => found < expected,
+            _ => false,
+        }
+    }
+}

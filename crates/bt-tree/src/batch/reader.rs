@@ -31,8 +31,8 @@ pub struct OpenedBatch {
 
 /// Reads the batches of one journal from a head's position on, each verified before it counts.
 ///
-/// A batch that does not open is the journal's end, if no good one follows it; see
-/// [`BatchReader::is_good_later_batch`]. Which bytes to look at is the caller's to know.
+/// A batch that does not open is the journal's end, if its error [may be the end](BatchError::may_be_the_end) and no
+/// [good one](BatchReader::is_good_later_batch) follows. Which bytes to look at is the caller's to know.
 pub struct BatchReader<'a> {
     cipher: JournalCipher,
     log: &'a AccessLog,

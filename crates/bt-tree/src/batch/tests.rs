@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bt_base::limits::SESSION_SECONDS;
-use bt_base::{JournalId, TreeId};
+use bt_base::{Entropy, JournalId, TreeId};
 use bt_crypto::{EpochKey, JournalCipher, KeyStore};
 
 use super::*;
@@ -285,6 +285,51 @@ fn a_first_batch_that_begins_after_what_the_head_covers_is_refused() {
         let result = BatchReader::new(cipher(&journal.world), &journal.world.log, &head).open(&bytes);
         assert_eq!(result.is_ok(), continues, "covered up to {covered}: {result:?}");
     }
+}
+
+#[test]
+fn a_clock_set_back_does_not_stop_the_journal() {
+    let mut journal = Journal::new();
+    let mut bytes = Vec::new();
+    journal.writer.seal(later(-1000), 100, 1, b"one", &mut bytes).unwrap();
+    assert_eq!(open_first(&journal.world, &bytes).unwrap().time, NOW);
+}
+
+#[test]
+fn header_and_certificate_lie_in_one_sector() {
+    let frame = BatchFrame::peek(&Journal::new().seal(1, b"one").0).unwrap().unwrap();
+    assert!(BatchFrame::SIZE + frame.certificate_len <= 512, "{} bytes of certificate", frame.certificate_len);
+}
+
+#[test]
+fn a_torn_batch_is_the_end_and_a_flipped_bit_in_its_first_sector_is_damage() {
+    let mut journal = Journal::new();
+    let bytes = journal.seal(3, &[5; 6000]).0;
+    let mut entropy = crate::testing::SeededEntropy::new(11);
+    for _ in 0..300 {
+        let (mut torn, mut lost) = (bytes.clone(), [0; 16]);
+        entropy.fill(&mut lost);
+        let lost = lost.iter().enumerate().filter(|(_, byte)| **byte < 64);
+        lost.for_each(|(sector, _)| torn[sector * 512..][..512].fill(0));
+        match open_first(&journal.world, &torn) {
+            Ok(_) => assert_eq!(torn, bytes),
+            Err(error) => assert!(error.may_be_the_end(), "{error}"),
+        }
+    }
+    for at in 80..BatchFrame::SIZE + 200 {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x40;
+        let error = open_first(&journal.world, &flipped).unwrap_err();
+        // Of the fields here, only lengths and what the signature alone covers can look like a cut.
+        let looks_cut = matches!(error, BatchError::NotABatch | BatchError::Signature { .. } | BatchError::Cut { .. });
+        assert!(looks_cut || !error.may_be_the_end(), "byte {at}: {error}");
+    }
+    let mut newer = bytes.clone();
+    newer[8] = 2;
+    assert!(!open_first(&journal.world, &newer).unwrap_err().may_be_the_end());
+    let mut stale = reader(&journal.world, &journal.world.log);
+    stale.open(&bytes).unwrap();
+    assert!(stale.open(&bytes).unwrap_err().may_be_the_end());
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl BatchWriter {
 
     /// Appends a batch of `record_count` records to `out`: seals `payload`, signs, and pads with zeros.
     ///
-    /// Fails, and uses up no number, where the payload is larger than [`BATCH_PAYLOAD`], the records do not begin
-    /// where those before ended, or the session does not hold at `time` in this tree.
+    /// `time` is raised to the session's begin, if it is earlier. Fails, and uses up no number, where the payload is larger than [`BATCH_PAYLOAD`], the records do not begin
+    /// where those before ended, or the session does not hold any more at `time`: then [`BatchWriter::renew`] it.
     pub fn seal(
         &mut self,
         time: Timestamp,
@@ -72,9 +72,9 @@ impl BatchWriter {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<BatchInfo, BatchError> {
-        let number = self.next_number;
+        let (number, certificate) = (self.next_number, self.session.certificate());
+        let time = certificate.no_earlier(time);
         self.check(time, first_record, payload)?;
-        let certificate = self.session.certificate();
         let frame = BatchFrame {
             journal: self.journal,
             zone: self.zone,

@@ -68,6 +68,7 @@ impl EpochList {
         if held != newest {
             return Err(EpochError::StaleKeyring { held, newest });
         }
+        let time = session.certificate().no_earlier(time);
         let time = self.records.last().map_or(time, |last| time.max(last.statement().time));
         let number = newest + 1;
         let statement = EpochStatement {

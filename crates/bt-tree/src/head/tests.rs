@@ -103,6 +103,13 @@ fn a_head_outside_its_session_is_neither_signed_nor_accepted() {
 }
 
 #[test]
+fn a_clock_set_back_does_not_stop_heads() {
+    let world = World::new();
+    let signed = SignedHead::sign(Head { time: later(-1000), ..example(&world) }, &world.session).unwrap();
+    assert_eq!(signed.verify(&world.log).unwrap().time, NOW);
+}
+
+#[test]
 fn a_head_of_another_zone_is_refused() {
     let world = World::new();
     let head = Head { zone: ZoneId([3; 32]), ..example(&world) };
