@@ -1,7 +1,7 @@
 //! The `bt` command: makes, mounts, checks and looks at trees.
 //!
-//! One file in [`commands`] is one command. A command gets its parsed arguments, asks a node through a
-//! [`target::Target`] (the process that serves the directory when there is one, else the directory itself under
+//! One file in `commands` is one command. A command gets its parsed arguments, asks a node through a
+//! `target::Target` (the process that serves the directory when there is one, else the directory itself under
 //! its lock) and prints what it learned. It never touches a node's files itself.
 //!
 //! Invariants: results go to standard output, all else to standard error; every failure is a [`Failure`] whose
