@@ -127,6 +127,25 @@ mod tests {
     }
 
     #[test]
+    fn random_bytes_are_judged_without_a_panic() {
+        let mut state = 88_172_645_463_325_252_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..50_000 {
+            let len = (random() % 64) as usize;
+            let mut bytes = u32::try_from(len).unwrap().to_le_bytes().to_vec();
+            // Small first bytes, so that every variant is met.
+            bytes.extend((0..len).map(|at| if at == 0 { random() as u8 % 16 } else { random() as u8 }));
+            let _ = receive::<Request>(&mut &bytes[..], 1000);
+            let _ = receive::<crate::control::message::Reply>(&mut &bytes[..], 1000);
+        }
+    }
+
+    #[test]
     fn the_greeting_is_frozen() {
         assert_eq!(Hello { version: 0x0102 }.to_bytes(), *b"btctrl\r\n\x02\x01\0\0\0\0\0\0");
         assert_eq!(Hello::from_bytes(b"btctrl\r\n\x02\x01\0\0\0\0\0\0"), Some(Hello { version: 0x0102 }));
