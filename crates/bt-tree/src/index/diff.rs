@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::node::Node;
 use super::path::load;
 use super::tree::{Root, Tree};
-use super::{IndexError, NodeSource};
+use super::{IndexError, NodeSource, VisitChange};
 use crate::block::BlockRef;
 
 impl Tree {
@@ -18,7 +18,7 @@ impl Tree {
         old: &Self,
         new: &Self,
         source: &dyn NodeSource,
-        visit: &mut dyn FnMut(&[u8], Option<&[u8]>, Option<&[u8]>) -> ControlFlow<()>,
+        visit: &mut VisitChange<'_>,
     ) -> Result<(), IndexError> {
         let (mut old, mut new) = (Cursor::start(old, source)?, Cursor::start(new, source)?);
         loop {

@@ -33,6 +33,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub use node::Node;
@@ -41,6 +42,12 @@ pub use scan::{NodeVisit, Walk};
 pub use tree::Tree;
 
 use crate::block::BlockRef;
+
+/// What a scan calls with each key and value.
+pub type VisitRecord<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// What a comparison calls with each key whose value differs, the old value and the new one.
+pub type VisitChange<'a> = dyn FnMut(&[u8], Option<&[u8]>, Option<&[u8]>) -> ControlFlow<()> + 'a;
 
 /// Where nodes that were written are read from.
 pub trait NodeSource {
@@ -53,7 +60,13 @@ pub trait NodeSink {
     /// Seals the plaintext of one node, at most [`NODE_SIZE`] bytes, and says where it went.
     fn write(&mut self, encoded: &[u8]) -> Result<BlockRef, IndexError>;
 
-    /// Hands over each node that was written once all were, so that it can be cached.
+    /// All nodes were written: what is still held back goes out now, or fails now. Only after this do they count
+    /// as sealed; what fails later cannot be tried again.
+    fn finish(&mut self) -> Result<(), IndexError> {
+        Ok(())
+    }
+
+    /// Hands over each node after [`NodeSink::finish`], so that it can be cached.
     fn sealed(&mut self, block: &BlockRef, node: &Arc<Node>);
 }
 
@@ -96,6 +109,14 @@ pub enum IndexError {
         expected: u8,
         /// Level of the node.
         found: u8,
+    },
+    /// The node is not as long as the reference says.
+    #[error("node {} of segment {} of the index has {found} bytes, not the {} of its reference", block.index, block.segment, block.len)]
+    WrongSize {
+        /// The node's block.
+        block: Box<BlockRef>,
+        /// Bytes of the node.
+        found: usize,
     },
     /// The node has keys that its parent says are elsewhere.
     #[error("node {} of segment {} of the index has keys outside of its parent's bounds", block.index, block.segment)]

@@ -125,11 +125,14 @@ impl<'a> Above<'a> {
     }
 }
 
-/// A node from the source, its level checked.
+/// A node from the source, its level and size checked.
 pub(super) fn load(block: &BlockRef, level: u8, source: &dyn NodeSource) -> Result<Arc<Node>, IndexError> {
     let node = source.load(block)?;
     if node.level != level {
         return Err(IndexError::WrongLevel { block: Box::new(*block), expected: level, found: node.level });
+    }
+    if node.encoded_size() != block.len as usize {
+        return Err(IndexError::WrongSize { block: Box::new(*block), found: node.encoded_size() });
     }
     Ok(node)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::node::Node;
 use super::page::PAGE_SIZE;
-use super::path::{Path, load};
+use super::path::{Above, Path};
 use super::tree::{Account, Root, Tree};
 use super::{DeadNode, IndexError, NodeSource};
 
@@ -110,7 +110,7 @@ impl Removal<'_> {
     fn merge(&mut self, node: &mut Node, left: usize, other: usize) -> Result<(), IndexError> {
         let loaded = match &node.children[other] {
             Some(_) => None,
-            None => Some(load(&node.reference(other), node.level - 1, self.source)?),
+            None => Some(Above { node, index: other, above: None }.load(self.source)?),
         };
         if let (Some(_), true) = (&loaded, other > left) {
             self.account.dead.push(DeadNode::Block(node.reference(other)));

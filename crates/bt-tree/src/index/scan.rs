@@ -5,11 +5,8 @@ use std::ops::ControlFlow;
 use super::node::{LEVELS, Node};
 use super::path::{Above, load};
 use super::tree::{Root, Tree};
-use super::{IndexError, NodeSource};
+use super::{IndexError, NodeSource, VisitRecord};
 use crate::block::BlockRef;
-
-/// What a scan calls with each key and value.
-type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// A node, or why it could not be had, on a walk over all nodes.
 #[derive(Debug)]
@@ -37,12 +34,7 @@ pub enum Walk {
 
 impl Tree {
     /// Visits records in rising order from the first key that is not below `from`, until told to stop.
-    pub fn scan(
-        &self,
-        source: &dyn NodeSource,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), IndexError> {
+    pub fn scan(&self, source: &dyn NodeSource, from: &[u8], visit: &mut VisitRecord<'_>) -> Result<(), IndexError> {
         let Some(root) = &self.root else { return Ok(()) };
         let _ = scan_up(root.load(source, self.level)?, source, from, None, visit)?;
         Ok(())
@@ -53,7 +45,7 @@ impl Tree {
         &self,
         source: &dyn NodeSource,
         bound: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRecord<'_>,
     ) -> Result<(), IndexError> {
         let Some(root) = &self.root else { return Ok(()) };
         let _ = scan_down(root.load(source, self.level)?, source, bound, None, visit)?;
@@ -86,7 +78,7 @@ fn scan_up(
     source: &dyn NodeSource,
     from: &[u8],
     above: Option<&Above<'_>>,
-    visit: Visit<'_>,
+    visit: &mut VisitRecord<'_>,
 ) -> Result<ControlFlow<()>, IndexError> {
     if node.level == 0 {
         let first = if from.is_empty() { 0 } else { node.page.search(from).unwrap_or_else(|at| at) };
@@ -113,7 +105,7 @@ fn scan_down(
     source: &dyn NodeSource,
     bound: Option<&[u8]>,
     above: Option<&Above<'_>>,
-    visit: Visit<'_>,
+    visit: &mut VisitRecord<'_>,
 ) -> Result<ControlFlow<()>, IndexError> {
     if node.level == 0 {
         let end = bound.map_or(node.len(), |bound| node.page.search(bound).unwrap_or_else(|at| at));

@@ -10,8 +10,9 @@ use crate::block::BlockRef;
 impl Tree {
     /// Writes every dirty node, children before parents; gives the root's block and level, or none without records.
     ///
-    /// Runs on a frozen copy while the tree it was made from goes on. Only when all nodes were written do they
-    /// become clean: after an error nothing has happened, and a second attempt writes all of them again.
+    /// Runs on a frozen copy while the tree it was made from goes on. Only when all nodes were written and
+    /// [`NodeSink::finish`] agreed do they become clean: after an error nothing has happened, and a second attempt
+    /// writes all of them again. What fails after this call is final.
     pub fn seal(&self, sink: &mut dyn NodeSink) -> Result<Option<(BlockRef, u8)>, IndexError> {
         let block = match &self.root {
             None => return Ok(None),
@@ -19,7 +20,8 @@ impl Tree {
             Some(Root::Memory(root)) => {
                 let mut sealing = Sealing { sink, buffer: Vec::new(), written: Vec::new() };
                 let block = sealing.write(root)?;
-                sealing.finish();
+                sealing.sink.finish()?;
+                sealing.settle();
                 block
             }
         };
@@ -99,7 +101,7 @@ impl Sealing<'_> {
         Ok(lone)
     }
 
-    fn finish(self) {
+    fn settle(self) {
         for Written { block, node, lone } in self.written {
             self.sink.sealed(&block, &lone);
             node.set_sealed(block);

@@ -19,6 +19,7 @@ pub(super) struct Store {
     pub loads: Cell<usize>,
     /// Writes that still succeed.
     pub writes_left: Cell<Option<usize>>,
+    pub finish_fails: Cell<bool>,
 }
 
 impl Store {
@@ -66,7 +67,6 @@ impl NodeSource for Store {
             return Ok(node.clone());
         }
         let bytes = self.blocks.borrow().get(block).cloned().expect("only blocks that were written are read");
-        assert_eq!(bytes.len(), block.len as usize);
         let node = Arc::new(Node::decode(bytes).expect("what was written can be decoded"));
         if self.caches {
             self.cache.borrow_mut().insert(*block, node.clone());
@@ -84,6 +84,10 @@ impl NodeSink for Sink<'_> {
             left => self.0.writes_left.set(left.map(|left| left - 1)),
         }
         Ok(self.0.put(encoded))
+    }
+
+    fn finish(&mut self) -> Result<(), IndexError> {
+        if self.0.finish_fails.get() { Err(IndexError::Sink("the last write failed".into())) } else { Ok(()) }
     }
 
     fn sealed(&mut self, block: &BlockRef, node: &Arc<Node>) {

@@ -236,6 +236,18 @@ fn a_node_of_the_wrong_level_is_noticed() {
 }
 
 #[test]
+fn a_node_of_the_wrong_size_is_noticed() {
+    let store = Store::default();
+    let mut tree = written(&store);
+    let leaves = leaves(&tree, &store);
+    let (last, full) = (leaves.last().unwrap(), &leaves[0].0);
+    assert_ne!(last.0.len, full.len);
+    swap_in(&store, &last.0, full);
+    let wrong = tree.insert(&store, &last.1, b"").unwrap_err();
+    assert!(matches!(wrong, IndexError::WrongSize { found, .. } if found == full.len as usize), "{wrong}");
+}
+
+#[test]
 fn a_commit_that_changed_nothing_writes_nothing() {
     let store = Store::default();
     let mut tree = written(&store);
@@ -283,11 +295,14 @@ fn a_seal_that_fails_has_sealed_nothing() {
     let store = Store::default();
     let mut tree = filled(&store, 0..1000, &[7; 100]);
     let dirty = tree.dirty_nodes();
-    store.writes_left.set(Some(3));
-    assert!(matches!(tree.clone().seal(&mut store.sink()), Err(IndexError::Sink(_))));
-    tree.release_clean();
-    assert_eq!((tree.dirty_nodes(), tree.root()), (dirty, None));
-    store.writes_left.set(None);
+    for (writes, finish_fails) in [(Some(3), false), (None, true)] {
+        store.writes_left.set(writes);
+        store.finish_fails.set(finish_fails);
+        assert!(matches!(tree.clone().seal(&mut store.sink()), Err(IndexError::Sink(_))));
+        tree.release_clean();
+        assert_eq!((tree.dirty_nodes(), tree.root()), (dirty, None));
+    }
+    store.finish_fails.set(false);
     commit(&mut tree, &store);
     assert_eq!((tree.dirty_nodes(), tree.root().is_some()), (0, true));
     assert_eq!(count(&tree, &store), 1000);
