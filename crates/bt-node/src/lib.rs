@@ -1,4 +1,23 @@
-//! A node: the process that stores and serves a tree.
+//! A node: the process that stores and serves a tree. It wires the pure crates to the disk, the kernel and the user.
+//!
+//! * [`init()`] makes a tree; [`Node::open`] opens a directory, recovers it and starts its committing thread;
+//!   [`Node::mount`] shows it as a file system; [`Node::close`] commits all.
+//! * [`control`] is how commands talk to a node, in the same process or through its socket.
+//! * `engine` owns locks, journal, flushes and commits: read its module documentation first.
+//!
+//! This crate never decides what an operation means (that is `bt-vfs`) nor what bytes mean (`bt-tree`).
 
 pub mod control;
+mod engine;
+mod error;
+mod identity;
+mod init;
+mod layout;
+mod mountfs;
+mod node;
 pub mod options;
+mod service;
+mod system;
+
+pub use init::init;
+pub use node::{Mounted, Node};

@@ -4,12 +4,13 @@
 //! the files as they are at this instant, the caller seals the blocks that they name, [`Vfs::finish_flush`] puts the
 //! references into the index. A file that was cut in between is left for the next flush.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bt_base::Timestamp;
 use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, INLINE_SIZE, PAGE_SIZE, PAGES_PER_BLOCK};
 use bt_tree::head::SegmentSummary;
-use bt_tree::schema::{Content, Extent, Inode, Key, Slot};
+use bt_tree::schema::{Content, Extent, Inode, Key, KeyKind, Slot, parse_key};
 
 use crate::content::{FileState, slot_of};
 use crate::error::Result;
@@ -369,6 +370,20 @@ impl Vfs {
         self.record.inodes = self.record.inodes.saturating_sub(1);
         (self.record_changed, self.changed) = (true, true);
         Ok(true)
+    }
+
+    /// Takes over the orphans that an earlier mount left, which nobody uses any more.
+    pub fn adopt_orphans(&mut self, source: &dyn Source) -> Result<Vec<u64>> {
+        let mut found = Vec::new();
+        self.zone.tree().scan(source, Key::orphan(0).as_bytes(), &mut |key, _| match parse_key(key) {
+            Ok(KeyKind::Orphan(inode)) => {
+                found.push(inode);
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Break(()),
+        })?;
+        self.orphans.extend(found.iter().map(|inode| (*inode, true)));
+        Ok(found)
     }
 
     /// Drops the dirty layer of a file that is gone.

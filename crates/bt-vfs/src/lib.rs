@@ -39,7 +39,7 @@ pub use files::Allocate;
 pub use flush::{FlushFile, FlushPlan, FlushedFile, PageSource, SealedSlot, SlotJob};
 pub use lookups::LookupCounts;
 pub use names::{Creator, RenameFlags};
-pub use read::{Piece, Seek};
+pub use read::{Piece, Seek, read_tree, seek_tree};
 pub use replay::Replay;
 pub use share::ShareRange;
 pub use vfs::{FrozenVfs, Vfs};

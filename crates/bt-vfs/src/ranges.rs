@@ -41,6 +41,9 @@ impl Ranges {
 
     /// Removes a range.
     pub fn remove(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
         let cut = |own: Range<u64>| [own.start..own.end.min(range.start), own.start.max(range.end)..own.end];
         self.0 = std::mem::take(&mut self.0).into_iter().flat_map(cut).filter(|own| !own.is_empty()).collect();
     }

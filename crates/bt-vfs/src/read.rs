@@ -62,8 +62,17 @@ impl Vfs {
     }
 }
 
-/// Reads from a snapshot.
-pub(crate) fn read(
+/// What a read from a state that does not change consists of.
+pub fn read_tree(tree: &Tree, source: &dyn Source, inode: u64, offset: u64, len: usize) -> Result<Vec<Piece>> {
+    read(tree, source, None, inode, offset, len)
+}
+
+/// lseek(2) in a state that does not change.
+pub fn seek_tree(tree: &Tree, source: &dyn Source, inode: u64, offset: u64, what: Seek) -> Result<u64> {
+    seek(tree, source, None, inode, offset, what)
+}
+
+fn read(
     tree: &Tree,
     source: &dyn Source,
     file: Option<&FileState>,
@@ -89,7 +98,7 @@ pub(crate) fn read(
 }
 
 /// Looks for data or a hole.
-pub(crate) fn seek(
+fn seek(
     tree: &Tree,
     source: &dyn Source,
     file: Option<&FileState>,

@@ -207,6 +207,11 @@ impl Vfs {
         Ok(FrozenVfs { zone: self.zone.freeze(source)?, covered })
     }
 
+    /// Gives a revision away to a head that shows the last committed state again.
+    pub fn skip_revision(&mut self) -> Revision {
+        self.zone.skip_revision()
+    }
+
     pub(crate) fn put_record(&mut self, source: &dyn Source) -> Result<()> {
         if std::mem::take(&mut self.record_changed) {
             self.zone.put(source, &Key::zone(), &self.record.encode())?;

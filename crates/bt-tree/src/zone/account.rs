@@ -1,5 +1,7 @@
 //! The account of a segment: how much of it is alive, block by block.
 
+use std::ops::ControlFlow;
+
 use bt_base::SegmentId;
 use bt_base::codec::DecodeError;
 use bt_base::limits::{SEGMENT_BLOCKS, TAG_SIZE};
@@ -7,7 +9,7 @@ use bt_base::limits::{SEGMENT_BLOCKS, TAG_SIZE};
 use super::{Zone, ZoneError};
 use crate::head::SegmentSummary;
 use crate::index::NodeSource;
-use crate::schema::{Death, Key, Reader};
+use crate::schema::{Death, Key, KeyKind, Reader, parse_key};
 
 const FIXED: usize = 8 + 8 + 4 + 4 + 1;
 
@@ -91,6 +93,36 @@ impl Zone {
     /// The account of a segment.
     pub fn account(&self, source: &dyn NodeSource, segment: &SegmentId) -> Result<Option<Account>, ZoneError> {
         Ok(self.with(source, &Key::account(segment), Account::decode)?.transpose()?)
+    }
+
+    /// Visits the account of every segment, until `visit` breaks.
+    pub fn for_accounts(
+        &self,
+        source: &dyn NodeSource,
+        visit: &mut dyn FnMut(SegmentId, Account) -> ControlFlow<()>,
+    ) -> Result<(), ZoneError> {
+        let mut failed = None;
+        self.tree.scan(source, Key::account(&SegmentId([0; 32])).as_bytes(), &mut |key, value| {
+            match (parse_key(key), Account::decode(value)) {
+                (Ok(KeyKind::Account(segment)), Ok(account)) => visit(segment, account),
+                (Ok(KeyKind::Account(_)), Err(error)) | (Err(error), _) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Break(()),
+            }
+        })?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Sealed bytes that are alive in all accounts.
+    pub fn live_bytes(&self, source: &dyn NodeSource) -> Result<u64, ZoneError> {
+        let mut live = 0;
+        self.for_accounts(source, &mut |_, account| {
+            live += account.live_bytes;
+            ControlFlow::Continue(())
+        })?;
+        Ok(live)
     }
 
     pub(super) fn open_account(&mut self, source: &dyn NodeSource, summary: &SegmentSummary) -> Result<(), ZoneError> {

@@ -205,6 +205,13 @@ impl Zone {
         Ok(Frozen { tree: self.tree.clone(), revision, released: std::mem::take(&mut self.released) })
     }
 
+    /// Takes the next revision for a head that shows the last committed state again.
+    pub fn skip_revision(&mut self) -> Revision {
+        let revision = self.next;
+        self.next = revision.next();
+        revision
+    }
+
     /// The frozen state is on disk; `index_segments` are the segments that its nodes went to.
     pub fn committed(&mut self, index_segments: Vec<SegmentSummary>) {
         self.unaccounted = index_segments;

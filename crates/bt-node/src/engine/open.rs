@@ -1,0 +1,334 @@
+//! Opening a zone: verify, find the newest head, recover the journal.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+
+use bt_base::limits::{PAGE_SIZE, SESSION_SECONDS, TAG_SIZE};
+use bt_base::{HeadHash, Revision, Timestamp};
+use bt_crypto::{JournalCipher, KeyStore};
+use bt_store::{Ballast, Containers, Heads, JournalFile, Storage, StoreError};
+use bt_tree::index::IndexError;
+use bt_tree::schema::Compression;
+use bt_tree::zone::{Zone, ZoneError};
+use bt_tree::{BatchFrame, BatchReader, Head, JournalPosition, SegmentSummary, SessionKey, SignedHead};
+use bt_vfs::op::decode_records;
+use bt_vfs::{LookupCounts, Replay, Vfs};
+
+use super::limits::Limits;
+use super::sealer::SegmentIds;
+use super::space::SpaceGauge;
+use super::{BlockSource, Engine, Flushing, Progress};
+use crate::control::Failure;
+use crate::error::{EngineError, Result};
+use crate::identity::Identity;
+use crate::layout;
+use crate::options::OpenOptions;
+use crate::system::{SystemEntropy, file_time, now};
+
+/// Where a zone begins.
+struct Start {
+    head: Option<SignedHead>,
+    vfs: Vfs,
+    position: JournalPosition,
+    replayed: bool,
+}
+
+impl Engine {
+    /// Makes the zone's first head: an empty root directory.
+    pub(crate) fn create(
+        storage: Arc<dyn Storage>,
+        options: &OpenOptions,
+        compression: Compression,
+    ) -> std::result::Result<Arc<Self>, Failure> {
+        let identity = Identity::load(&*storage)?;
+        let failed = |error: EngineError| error.into_failure("making the zone");
+        let journal = open_journal(&*storage, &identity).map_err(failed)?;
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let source = open_source(&storage, &identity, options).map_err(failed)?;
+        let vfs = Vfs::create(&source, owner, compression, file_time()).map_err(|error| failed(error.into()))?;
+        let start = Start { head: None, vfs, position: no_journal(0, 0), replayed: true };
+        Self::assemble(storage, identity, options, source, journal, start).map_err(failed)
+    }
+
+    /// Opens the zone at its newest head and applies what the journal holds above it.
+    pub(crate) fn open(storage: Arc<dyn Storage>, options: &OpenOptions) -> std::result::Result<Arc<Self>, Failure> {
+        let identity = Identity::load(&*storage)?;
+        let heads = Heads::new(storage.clone(), &identity.layout.directory);
+        let head = newest_head(&heads, &identity, options.read_only)?;
+        let failed = |error: EngineError| error.into_failure("opening the zone");
+        let source = open_source(&storage, &identity, options).map_err(failed)?;
+        let journal = open_journal(&*storage, &identity).map_err(failed)?;
+        let start = recover(&source, &identity, head, &journal).map_err(failed)?;
+        Self::assemble(storage, identity, options, source, journal, start).map_err(failed)
+    }
+
+    fn assemble(
+        storage: Arc<dyn Storage>,
+        identity: Identity,
+        options: &OpenOptions,
+        source: BlockSource,
+        journal: JournalFile,
+        start: Start,
+    ) -> Result<Arc<Self>> {
+        let tree = *identity.genesis.tree();
+        let Start { head, vfs, position, replayed } = start;
+        let flushing = match &head {
+            None => Flushing {
+                revision: Revision(0),
+                head: HeadHash::default(),
+                committed: Timestamp::default(),
+                lease_token: 0,
+                root: None,
+                added: Vec::new(),
+                removed: VecDeque::new(),
+                dropping: Vec::new(),
+            },
+            Some(signed) => Flushing::after(signed),
+        };
+        let session = SessionKey::issue(&identity.node, &tree, now(), SESSION_SECONDS, &mut SystemEntropy)?;
+        let ballast = Ballast::open(storage.clone(), layout::BALLAST, bt_store::limits::BALLAST_BYTES)?;
+        let engine = Self {
+            containers: source.containers.clone(),
+            source,
+            ids: SegmentIds::new(tree, identity.node.credential().id()),
+            heads: Heads::new(storage.clone(), &identity.layout.directory),
+            ballast: Mutex::new(ballast),
+            limits: Limits::within(options.memory_bytes),
+            read_only: options.read_only,
+            compression: vfs.record().compression,
+            journal: Mutex::default(),
+            journal_file: (!options.read_only).then_some(journal),
+            flushing: Mutex::new(flushing),
+            durable: AtomicU64::new(vfs.last_record()),
+            dirty_bytes: AtomicUsize::new(vfs.dirty_bytes()),
+            dirty_nodes: AtomicUsize::new(vfs.dirty_nodes()),
+            vfs: RwLock::new(vfs),
+            position: Mutex::new(position),
+            lookups: Mutex::new(LookupCounts::default()),
+            unused: Mutex::default(),
+            session: RwLock::new(Arc::new(session)),
+            space: SpaceGauge::default(),
+            stopped: OnceLock::new(),
+            progress: Mutex::new(Progress::default()),
+            wake: Condvar::new(),
+            settled: Condvar::new(),
+            identity,
+            storage,
+        };
+        engine.space.refresh(&*engine.storage);
+        if replayed && !engine.read_only {
+            engine.commit()?;
+        }
+        engine.find_orphans()?;
+        Ok(Arc::new(engine))
+    }
+
+    /// Orphans of an earlier mount wait for the committer.
+    fn find_orphans(&self) -> Result<()> {
+        if !self.read_only {
+            let found = self.write().adopt_orphans(&self.source)?;
+            self.unused.lock().expect("no panic under this lock").extend(found);
+        }
+        Ok(())
+    }
+
+    /// Commits everything and marks the journal as not needed.
+    pub(crate) fn close(&self) -> std::result::Result<(), Failure> {
+        if self.read_only {
+            return Ok(());
+        }
+        let closing = |error: EngineError| error.into_failure("committing the last changes");
+        self.commit().map_err(closing)?;
+        let mut flushing = self.flushing();
+        let position = *self.position.lock().expect("no panic under this lock");
+        if position.id != Default::default() {
+            let covered = self.durable.load(Ordering::Acquire);
+            self.republish(&mut flushing, no_journal(covered, position.offset)).map_err(closing)?;
+        }
+        Ok(())
+    }
+}
+
+impl Flushing {
+    fn after(signed: &SignedHead) -> Self {
+        let head = signed.unverified();
+        Self {
+            revision: head.revision,
+            head: signed.hash(),
+            committed: head.time,
+            lease_token: head.lease_token,
+            root: head.root.map(|root| (root, head.root_level)),
+            added: Vec::new(),
+            removed: VecDeque::new(),
+            dropping: head.removed.clone(),
+        }
+    }
+}
+
+/// The position of a zone whose journal nobody needs.
+fn no_journal(covered: u64, offset: u64) -> JournalPosition {
+    JournalPosition { id: Default::default(), covered, next_batch: 0, previous_batch_hash: [0; 32], offset }
+}
+
+fn open_journal(storage: &dyn Storage, identity: &Identity) -> Result<JournalFile> {
+    Ok(JournalFile::open(storage, &identity.layout.journal())?)
+}
+
+fn open_source(storage: &Arc<dyn Storage>, identity: &Identity, options: &OpenOptions) -> Result<BlockSource> {
+    let containers = Arc::new(Containers::open(storage.clone())?);
+    for finding in containers.findings() {
+        tracing::warn!(%finding, "found while opening the containers");
+    }
+    let limits = Limits::within(options.memory_bytes);
+    Ok(BlockSource::new(
+        *identity.genesis.tree(),
+        identity.zone(),
+        identity.keys.clone(),
+        containers,
+        limits.node_cache_bytes,
+        limits.block_cache_bytes,
+    ))
+}
+
+/// The newest head with a valid signature. An older one counts only when the copies of no newer one are damaged,
+/// unless the zone is opened for reading.
+fn newest_head(heads: &Heads, identity: &Identity, read_only: bool) -> std::result::Result<SignedHead, Failure> {
+    let loaded = heads.load().map_err(|error| EngineError::from(error).into_failure("reading the heads"))?;
+    let mut problems: Vec<(String, u64)> = Vec::new();
+    for error in &loaded.damaged {
+        tracing::warn!(%error, "a copy of a head is damaged");
+        if let StoreError::Damaged { file, offset, .. } = error {
+            problems.push((file.clone(), *offset));
+        }
+    }
+    let mut newest: Option<SignedHead> = None;
+    for copy in &loaded.copies {
+        let verified = SignedHead::decode(&copy.bytes)
+            .and_then(|signed| signed.verify(&identity.access).map(|_| ()).map(|()| signed));
+        match verified {
+            Ok(signed) if newest.as_ref().is_none_or(|best| best.unverified().revision < signed.unverified().revision) => {
+                newest = Some(signed);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(file = copy.file, offset = copy.offset, %error, "a copy of a head does not verify");
+                problems.push((copy.file.clone(), copy.offset));
+            }
+        }
+    }
+    let both = problems.iter().any(|(file, offset)| {
+        problems.iter().any(|(other, at)| other != file && at == offset)
+    });
+    match newest {
+        Some(head) if !both || read_only => Ok(head),
+        Some(head) => Err(Failure::problem(
+            format!(
+                "both copies of one head are damaged; the newest that is whole has revision {}",
+                head.unverified().revision
+            ),
+            "mount with --read-only to see that state, or restore the files heads.a and heads.b from a backup",
+        )),
+        None => Err(Failure::problem(
+            "no head of the zone can be read",
+            "restore the files heads.a and heads.b from a backup of the directory",
+        )),
+    }
+}
+
+/// The state at a head and all journal records above it.
+fn recover(source: &BlockSource, identity: &Identity, signed: SignedHead, journal: &JournalFile) -> Result<Start> {
+    let head = signed.unverified().clone();
+    let root = head.root.ok_or_else(|| missing("the root of the index"))?;
+    let unaccounted: Vec<SegmentSummary> = head.added.iter().filter(|added| added.index_blocks).cloned().collect();
+    let zone = Zone::open(source, (root, head.root_level), head.revision, unaccounted)?;
+    let mut vfs = Vfs::open(source, zone, head.journal.covered)?;
+    let replayed = head.journal.id != Default::default() && replay_journal(source, identity, &head, journal, &mut vfs)?;
+    let position = no_journal(0, head.journal.offset);
+    Ok(Start { head: Some(signed), vfs, position, replayed })
+}
+
+/// Applies the batches of a head's journal; true when there were records above the head.
+fn replay_journal(
+    source: &BlockSource,
+    identity: &Identity,
+    head: &Head,
+    journal: &JournalFile,
+    vfs: &mut Vfs,
+) -> Result<bool> {
+    let position = &head.journal;
+    let key = identity.keys.key(head.epoch).ok_or_else(|| missing("the key of the head's epoch"))?;
+    let cipher = JournalCipher::new(key, &head.tree, &head.zone, &position.id);
+    let mut reader = BatchReader::new(cipher, &identity.access, position);
+    let mut replay = Replay::default();
+    let mut applied = false;
+    let mut at = position.offset;
+    'batches: loop {
+        for place in [at % journal.size(), 0] {
+            let Some(bytes) = batch_at(journal, place)? else { continue };
+            let batch = match reader.open(&bytes) {
+                Ok(batch) => batch,
+                Err(error) if error.may_be_the_end() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            at = place + batch.len as u64;
+            for (number, op) in (batch.first_record..).zip(decode_records(&batch.payload).map_err(ZoneError::from)?) {
+                if number > position.covered {
+                    applied = true;
+                    vfs.replay(source, &mut replay, number, op)?;
+                }
+            }
+            continue 'batches;
+        }
+        break;
+    }
+    find_later_batch(journal, &mut reader, at)?;
+    vfs.finish_replay(source, replay, &|segment| blocks_of(source, segment))?;
+    if applied {
+        tracing::info!(records = vfs.last_record() - position.covered, "recovered from the journal");
+    }
+    Ok(applied)
+}
+
+/// The bytes of what may be a batch at a place of the journal.
+fn batch_at(journal: &JournalFile, place: u64) -> Result<Option<Vec<u8>>> {
+    let page = journal.read_at(place, PAGE_SIZE)?;
+    match BatchFrame::peek(&page) {
+        Ok(Some(frame)) if place + frame.total_len() as u64 <= journal.size() => {
+            Ok(Some(journal.read_at(place, frame.total_len())?))
+        }
+        Ok(_) => Ok(None),
+        Err(error) => Err(ZoneError::from(error).into()),
+    }
+}
+
+/// A good batch behind the end means that what lies between was written and is damaged.
+fn find_later_batch(journal: &JournalFile, reader: &mut BatchReader<'_>, end: u64) -> Result<()> {
+    for page in journal.scan_from(end % journal.size())? {
+        let page = page?;
+        if !matches!(BatchFrame::peek(&page.bytes), Ok(Some(_))) {
+            continue;
+        }
+        if let Some(bytes) = batch_at(journal, page.offset)?
+            && reader.is_good_later_batch(&bytes)
+        {
+            let what = format!("batch {} of the journal is damaged, a later one is whole", reader.next_number());
+            return Err(StoreError::damaged(what, "journal", end).into());
+        }
+    }
+    Ok(())
+}
+
+fn blocks_of(
+    source: &BlockSource,
+    segment: &bt_base::SegmentId,
+) -> std::result::Result<Vec<(u32, u32)>, ZoneError> {
+    let blocks = source.containers.blocks(segment).map_err(|error| {
+        ZoneError::Index(IndexError::Sink(Box::new(error)))
+    })?;
+    Ok(blocks.iter().map(|block| (block.index, block.len.saturating_sub(TAG_SIZE as u32))).collect())
+}
+
+fn missing(what: &str) -> EngineError {
+    ZoneError::Missing { what: what.to_owned() }.into()
+}

@@ -1,0 +1,144 @@
+//! Sealing blocks into segments and writing them to the store.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bt_base::label::SEGMENT_ID;
+use bt_base::limits::{SEGMENT_BLOCKS, SEGMENT_SIZE, TAG_SIZE};
+use bt_base::{BlockHash, Entropy, PrincipalId, Revision, SegmentId, TreeId, ZoneId};
+use bt_crypto::{SegmentCipher, labelled_hash};
+use bt_store::{Containers, SegmentWrite, StoreError};
+use bt_tree::index::{IndexError, Node, NodeSink};
+use bt_tree::{BlockRef, SegmentSummary};
+
+use super::source::BlockSource;
+use crate::system::{SystemEntropy, now};
+
+/// Makes segment ids that are never repeated.
+pub(crate) struct SegmentIds {
+    pub(crate) tree: TreeId,
+    pub(crate) node: PrincipalId,
+    counter: std::sync::atomic::AtomicU64,
+}
+
+impl SegmentIds {
+    pub(crate) fn new(tree: TreeId, node: PrincipalId) -> Self {
+        Self { tree, node, counter: std::sync::atomic::AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> SegmentId {
+        let mut random = [0; 32];
+        SystemEntropy.fill(&mut random);
+        let time = now();
+        let count = self.counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let parts: [&[u8]; 5] =
+            [&random, &self.node.0, &time.seconds.to_le_bytes(), &time.nanos.to_le_bytes(), &count.to_le_bytes()];
+        SegmentId(labelled_hash(SEGMENT_ID, &self.tree, &parts))
+    }
+}
+
+/// A segment that is being filled.
+struct Open {
+    id: SegmentId,
+    cipher: Arc<SegmentCipher>,
+    bytes: Vec<u8>,
+    blocks: Vec<(u32, Range<usize>)>,
+    hashes: blake3::Hasher,
+}
+
+/// Seals blocks one after the other; a full segment is written at once.
+pub(crate) struct Sealer<'a> {
+    pub(crate) source: &'a BlockSource,
+    pub(crate) containers: &'a Containers,
+    pub(crate) ids: &'a SegmentIds,
+    pub(crate) zone: ZoneId,
+    pub(crate) revision: Revision,
+    pub(crate) index_blocks: bool,
+    open: Option<Open>,
+    written: Vec<SegmentSummary>,
+}
+
+impl<'a> Sealer<'a> {
+    pub(crate) fn new(
+        source: &'a BlockSource,
+        containers: &'a Containers,
+        ids: &'a SegmentIds,
+        zone: ZoneId,
+        revision: Revision,
+        index_blocks: bool,
+    ) -> Self {
+        Self { source, containers, ids, zone, revision, index_blocks, open: None, written: Vec::new() }
+    }
+
+    /// Seals one block.
+    pub(crate) fn seal(&mut self, plain: &[u8]) -> Result<BlockRef, StoreError> {
+        let full = self.open.as_ref().is_some_and(|open| {
+            open.blocks.len() == SEGMENT_BLOCKS || open.bytes.len() + plain.len() + TAG_SIZE > SEGMENT_SIZE
+        });
+        if full {
+            self.write_open()?;
+        }
+        let epoch = self.source.epoch();
+        if self.open.is_none() {
+            let id = self.ids.next();
+            let cipher = self.source.cipher(&id, epoch).expect("the newest epoch's key opened the zone");
+            let (bytes, blocks) = (Vec::new(), Vec::new());
+            self.open = Some(Open { id, cipher, bytes, blocks, hashes: blake3::Hasher::new() });
+        }
+        let open = self.open.as_mut().expect("just opened");
+        let index = open.blocks.len() as u32;
+        let start = open.bytes.len();
+        if open.bytes.capacity() - start < plain.len() + TAG_SIZE {
+            open.bytes.reserve((start + plain.len() + TAG_SIZE).max(64 * 1024).min(SEGMENT_SIZE - start));
+        }
+        let hash: BlockHash = open.cipher.seal(index, plain, &mut open.bytes);
+        open.blocks.push((index, start..open.bytes.len()));
+        open.hashes.update(&hash.0);
+        Ok(BlockRef { segment: open.id, index, len: plain.len() as u32, epoch, birth: self.revision, hash })
+    }
+
+    fn write_open(&mut self) -> Result<(), StoreError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let epoch = self.source.epoch();
+        let Open { id, bytes, blocks, hashes, .. } = open;
+        self.containers.write_segment(SegmentWrite { zone: self.zone, id, epoch, blocks: &blocks, bytes: &bytes })?;
+        self.written.push(SegmentSummary {
+            id,
+            epoch,
+            blocks: blocks.len() as u32,
+            sealed_bytes: bytes.len() as u64,
+            hash: *hashes.finalize().as_bytes(),
+            index_blocks: self.index_blocks,
+        });
+        Ok(())
+    }
+
+    /// Writes what is left and returns all segments written. They are durable after the store's sync.
+    pub(crate) fn finish(&mut self) -> Result<Vec<SegmentSummary>, StoreError> {
+        self.write_open()?;
+        Ok(std::mem::take(&mut self.written))
+    }
+
+    /// Gives back what was written, after something failed.
+    pub(crate) fn abandon(&mut self) {
+        self.open = None;
+        for summary in self.written.drain(..) {
+            if let Err(error) = self.containers.drop_segment(&summary.id) {
+                tracing::warn!(%error, segment = %summary.id, "an unused segment could not be dropped");
+            }
+        }
+    }
+}
+
+/// Writes the nodes of a frozen index.
+pub(crate) struct NodeSealer<'a, 'b>(pub(crate) &'a mut Sealer<'b>);
+
+impl NodeSink for NodeSealer<'_, '_> {
+    fn write(&mut self, encoded: &[u8]) -> Result<BlockRef, IndexError> {
+        self.0.seal(encoded).map_err(|error| IndexError::Sink(Box::new(error)))
+    }
+
+    fn sealed(&mut self, block: &BlockRef, node: &Arc<Node>) {
+        self.0.source.keep_node(block, node);
+    }
+}

@@ -1,0 +1,86 @@
+//! Why the engine could not do something.
+
+use bt_store::StoreError;
+use bt_tree::index::IndexError;
+use bt_tree::zone::ZoneError;
+use bt_tree::{BatchError, HeadError, SessionError};
+use bt_vfs::{Refusal, VfsError};
+
+use crate::control::Failure;
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The operation is not possible; nothing is wrong.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The index or a block is damaged or cannot be read.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A head could not be made or verified.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// A session key could not be certified.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A journal batch could not be made or verified.
+    #[error("the journal: {0}")]
+    Batch(#[from] BatchError),
+    /// Something before failed in a way that leaves the disk's content unknown.
+    #[error("the zone takes no more changes, since {0}")]
+    Stopped(String),
+}
+
+impl From<VfsError> for EngineError {
+    fn from(error: VfsError) -> Self {
+        match error {
+            VfsError::Refused(refusal) => Self::Refused(refusal),
+            VfsError::Zone(error) => Self::Zone(error),
+        }
+    }
+}
+
+impl From<IndexError> for EngineError {
+    fn from(error: IndexError) -> Self {
+        Self::Zone(error.into())
+    }
+}
+
+impl EngineError {
+    /// Whether the disk is full.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Refused(Refusal::NoSpace) => true,
+            Self::Store(error) => is_no_space(error),
+            Self::Zone(ZoneError::Index(IndexError::Sink(source))) => {
+                source.downcast_ref::<StoreError>().is_some_and(is_no_space)
+            }
+            _ => false,
+        }
+    }
+
+    /// The failure to show to a user who asked for `what`.
+    pub fn into_failure(self, what: &str) -> Failure {
+        let text = format!("{what}: {self}");
+        match &self {
+            Self::Refused(_) => Failure::refused(text, ""),
+            Self::Stopped(_) => Failure::refused(text, "unmount and mount again; then run `bt check`"),
+            Self::Zone(_) | Self::Head(_) | Self::Batch(_) => {
+                Failure::problem(text, "run `bt check` to see all that is damaged")
+            }
+            Self::Store(StoreError::Damaged { .. } | StoreError::NotFound { .. }) => Failure::problem(text, ""),
+            Self::Store(StoreError::Refused { .. }) => Failure::refused(text, ""),
+            _ => Failure { kind: crate::control::FailureKind::Io, what: text, hint: String::new() },
+        }
+    }
+}
+
+fn is_no_space(error: &StoreError) -> bool {
+    matches!(error, StoreError::NoSpace { .. })
+}
+
+/// The result of the engine's operations.
+pub type Result<T> = std::result::Result<T, EngineError>;

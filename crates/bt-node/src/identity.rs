@@ -1,0 +1,118 @@
+//! A node's records and keys, read from its directory and verified.
+
+use bt_base::ZoneId;
+use bt_crypto::{KeyStore, SoftwareKeyStore};
+use bt_store::Storage;
+use bt_tree::{AccessLog, Birth, EpochList, Genesis, Keyring};
+use zeroize::Zeroizing;
+
+use crate::control::Failure;
+use crate::layout::{self, ZoneLayout};
+
+/// The largest record file that is read.
+const FILE_SIZE: u64 = 256 << 20;
+
+/// Everything that says who this node is and what zone it serves.
+pub(crate) struct Identity {
+    pub(crate) genesis: Genesis,
+    pub(crate) birth: Birth,
+    pub(crate) access: AccessLog,
+    pub(crate) keys: Keyring,
+    pub(crate) node: SoftwareKeyStore,
+    pub(crate) layout: ZoneLayout,
+}
+
+impl Identity {
+    /// Reads and verifies all records of the directory's zone.
+    pub(crate) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
+        check_format(storage)?;
+        let genesis = Genesis::decode(&read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))?;
+        let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
+        let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
+        let zone = find_zone(storage)?;
+        let layout = ZoneLayout::new(&zone);
+        let birth = Birth::decode_for(genesis.tree(), &zone, &read(storage, &layout.birth())?)
+            .map_err(|error| damaged(&layout.birth(), error))?;
+        if !birth.is_top_of(&genesis) {
+            return Err(damaged(&layout.birth(), "it is not the record of this tree's first zone"));
+        }
+        let access = AccessLog::decode(&genesis, &birth, &read(storage, &layout.access())?)
+            .map_err(|error| damaged(&layout.access(), error))?;
+        let epochs = EpochList::decode(&access, &read(storage, &layout.epochs())?)
+            .map_err(|error| damaged(&layout.epochs(), error))?;
+        let keys = epochs.open_with(&node).map_err(|error| {
+            let what = format!("the zone's keys do not open for node {}: {error}", node.credential().id().short());
+            Failure::refused(what, "use the node.key that was admitted to this tree")
+        })?;
+        Ok(Self { genesis, birth, access, keys, node, layout })
+    }
+
+    /// The zone.
+    pub(crate) fn zone(&self) -> ZoneId {
+        *self.birth.zone()
+    }
+}
+
+/// Refuses directories that are none of ours, or of another version.
+fn check_format(storage: &dyn Storage) -> Result<(), Failure> {
+    let exists = storage.exists(layout::FORMAT).map_err(|error| Failure::problem(error.to_string(), ""))?;
+    if !exists {
+        let what = "this directory holds no Blocktree node";
+        return Err(Failure::usage(what, "make one with `bt init DIR`, or name the right directory"));
+    }
+    let text = read(storage, layout::FORMAT)?;
+    let text = String::from_utf8_lossy(&text);
+    let version = text.lines().next().and_then(|line| line.strip_prefix(layout::FORMAT_PREFIX));
+    match version.and_then(|version| version.trim().parse::<u32>().ok()) {
+        Some(layout::FORMAT_VERSION) => Ok(()),
+        Some(newer) if newer > layout::FORMAT_VERSION => Err(Failure::refused(
+            format!("the directory has layout version {newer}, this program knows {}", layout::FORMAT_VERSION),
+            "use a newer bt",
+        )),
+        Some(older) => {
+            Err(Failure::refused(format!("the directory has layout version {older}"), "use the bt that made it"))
+        }
+        None => Err(Failure::problem("the file format is damaged: its first line is not one that bt writes", "")),
+    }
+}
+
+fn find_zone(storage: &dyn Storage) -> Result<ZoneId, Failure> {
+    let named = read(storage, &format!("{}/root", layout::ZONES))?;
+    let text = String::from_utf8_lossy(&named);
+    text.trim().parse().map_err(|error| damaged("zones/root", error))
+}
+
+/// Reads a whole file of the directory.
+pub(crate) fn read(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |error: bt_store::StoreError| {
+        Failure::problem(format!("cannot read {name}: {error}"), "restore the file from a backup of the directory")
+    };
+    let file = storage.open(name, false).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    if len > FILE_SIZE {
+        return Err(Failure::problem(format!("{name} has {len} bytes, more than it can have"), ""));
+    }
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Writes a whole file of the directory; durable when this returns.
+pub(crate) fn write(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: bt_store::StoreError| Failure {
+        kind: crate::control::FailureKind::Io,
+        what: format!("cannot write {name}: {error}"),
+        hint: String::new(),
+    };
+    let new = format!("{name}.new");
+    let file = storage.open(&new, true).map_err(failed)?;
+    file.set_len(0).map_err(failed)?;
+    file.write_at(bytes, 0).map_err(failed)?;
+    file.sync_data().map_err(failed)?;
+    storage.rename(&new, name).map_err(failed)?;
+    storage.sync_dir(bt_store::storage::directory_of(name)).map_err(failed)
+}
+
+fn damaged(file: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::problem(format!("{file} is damaged: {error}"), "restore the file from a backup of the directory")
+}

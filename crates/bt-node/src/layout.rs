@@ -1,0 +1,56 @@
+//! Names of the files in a node's directory.
+
+use bt_base::ZoneId;
+
+/// Says what the directory is, for people and for older or newer programs.
+pub(crate) const FORMAT: &str = "format";
+/// The first line of [`FORMAT`] up to the version.
+pub(crate) const FORMAT_PREFIX: &str = "blocktree node directory, version ";
+/// The version of the layout.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The tree's genesis record.
+pub(crate) const GENESIS: &str = "genesis";
+/// The root credential behind its passphrase; the user may move it away.
+pub(crate) const ROOT_KEY: &str = "root.key";
+/// The node's credential.
+pub(crate) const NODE_KEY: &str = "node.key";
+/// Space held back for deleting on a full disk.
+pub(crate) const BALLAST: &str = "ballast";
+/// The zones' directories.
+pub(crate) const ZONES: &str = "zones";
+
+/// The files of one zone.
+pub(crate) struct ZoneLayout {
+    /// The zone's directory.
+    pub(crate) directory: String,
+}
+
+impl ZoneLayout {
+    pub(crate) fn new(zone: &ZoneId) -> Self {
+        Self { directory: format!("{ZONES}/{zone}") }
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory)
+    }
+
+    /// The birth record.
+    pub(crate) fn birth(&self) -> String {
+        self.file("birth")
+    }
+
+    /// The access log.
+    pub(crate) fn access(&self) -> String {
+        self.file("access")
+    }
+
+    /// The epochs.
+    pub(crate) fn epochs(&self) -> String {
+        self.file("epochs")
+    }
+
+    /// The journal.
+    pub(crate) fn journal(&self) -> String {
+        self.file("journal")
+    }
+}

@@ -1,0 +1,116 @@
+//! A node: an open directory that serves requests and can be mounted.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bt_fuse::{Mount, TransportChoice};
+use bt_store::{DirLock, FileStorage, Storage};
+
+use crate::control::report::MountStatus;
+use crate::control::{Failure, FailureKind};
+use crate::engine::{Committer, Engine};
+use crate::mountfs::MountedZone;
+use crate::options::{MountOptions, OpenOptions, Transport};
+use crate::system::now;
+
+/// A node whose directory is open, and locked against others.
+pub struct Node {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) dir: std::path::PathBuf,
+    pub(crate) mount: Mutex<Option<MountStatus>>,
+    committer: Mutex<Option<Committer>>,
+    _lock: DirLock,
+}
+
+impl Node {
+    /// Opens the directory `dir`: takes its lock, verifies its records, recovers what a crash left.
+    pub fn open(dir: &Path, options: &OpenOptions) -> Result<Arc<Self>, Failure> {
+        let meta = std::fs::metadata(dir).map_err(|error| Failure::io(format_args!("opening {}", dir.display()), &error))?;
+        if !meta.is_dir() {
+            let what = format!("{} is not a directory", dir.display());
+            return Err(Failure::usage(what, "name the directory that `bt init` made"));
+        }
+        if !dir.join(crate::layout::FORMAT).exists() {
+            let what = format!("{} holds no Blocktree node", dir.display());
+            return Err(Failure::usage(what, "make one with `bt init DIR`, or name the right directory"));
+        }
+        let lock = DirLock::acquire(dir).map_err(|error| {
+            Failure::refused(error.to_string(), "unmount it first, or let the other command end")
+        })?;
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(dir).map_err(|error| Failure {
+            kind: FailureKind::Io,
+            what: error.to_string(),
+            hint: String::new(),
+        })?);
+        let engine = Engine::open(storage, options)?;
+        let committer = if options.read_only {
+            None
+        } else {
+            let started = Committer::start(engine.clone());
+            Some(started.map_err(|error| Failure::io("starting the committing thread", &error))?)
+        };
+        Ok(Arc::new(Self {
+            engine,
+            dir: dir.to_owned(),
+            mount: Mutex::new(None),
+            committer: Mutex::new(committer),
+            _lock: lock,
+        }))
+    }
+
+    /// Mounts the zone on a directory; returns when the mount answers.
+    pub fn mount(self: &Arc<Self>, mountpoint: &Path, options: &MountOptions) -> Result<Mounted, Failure> {
+        let read_only = options.read_only || self.engine.is_read_only();
+        let fs = Arc::new(MountedZone::new(self.engine.clone(), read_only));
+        let fuse = bt_fuse::MountOptions {
+            source_name: self.dir.display().to_string(),
+            read_only,
+            allow_other: options.allow_other,
+            allow_suid_dev: options.allow_suid || options.allow_dev,
+            transport: match options.transport {
+                Transport::Auto => TransportChoice::Auto,
+                Transport::Fuser => TransportChoice::Fuser,
+                Transport::Uring => TransportChoice::Uring,
+            },
+            ..bt_fuse::MountOptions::default()
+        };
+        let mount = Mount::start(fs, mountpoint, &fuse).map_err(|error| {
+            Failure::refused(format!("mounting on {}: {error}", mountpoint.display()), "")
+        })?;
+        *self.mount.lock().expect("no panic under this lock") = Some(MountStatus {
+            mountpoint: crate::control::report::escape(mountpoint.as_os_str().as_encoded_bytes()),
+            transport: mount.transport().to_string(),
+            since: now(),
+            read_only,
+            allow_other: options.allow_other,
+        });
+        Ok(Mounted { mount: Arc::new(mount), node: self.clone() })
+    }
+
+    /// Commits everything. The node answers no changes after this.
+    pub fn close(&self) -> Result<(), Failure> {
+        if let Some(committer) = self.committer.lock().expect("no panic under this lock").take() {
+            committer.stop();
+        }
+        self.engine.close()
+    }
+}
+
+/// A mounted node.
+pub struct Mounted {
+    mount: Arc<Mount>,
+    node: Arc<Node>,
+}
+
+impl Mounted {
+    /// Blocks until the kernel has let the mount go.
+    pub fn wait(&self) {
+        self.mount.wait();
+        *self.node.mount.lock().expect("no panic under this lock") = None;
+    }
+
+    /// How requests of the kernel arrive.
+    pub fn transport(&self) -> String {
+        self.mount.transport().to_string()
+    }
+}

@@ -1,0 +1,116 @@
+//! Answering requests.
+
+use std::ops::ControlFlow;
+
+use bt_crypto::KeyStore;
+use bt_tree::zone::SnapshotRecord;
+
+use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
+use crate::control::{Failure, OnProgress, Progress, Request, Response, Service};
+use crate::error::EngineError;
+use crate::node::Node;
+
+impl Service for Node {
+    fn handle(&self, request: Request, progress: OnProgress<'_>) -> Result<Response, Failure> {
+        match request {
+            Request::Status => Ok(Response::Status(Box::new(self.status()?))),
+            Request::Sync => self.sync(),
+            Request::SnapshotCreate { name } => self.create_snapshot(&name),
+            Request::SnapshotList => self.list_snapshots(),
+            Request::SnapshotDelete { name } => self.delete_snapshot(&name, progress),
+            other => Err(Failure::refused(format!("{other:?} is not served"), "")),
+        }
+    }
+}
+
+fn failed(what: &str) -> impl Fn(EngineError) -> Failure {
+    move |error| error.into_failure(what)
+}
+
+impl Node {
+    fn status(&self) -> Result<StatusReport, Failure> {
+        let engine = &self.engine;
+        let identity = &engine.identity;
+        let usage = engine.containers.usage();
+        let state = engine.state();
+        let snapshots = engine.snapshot_records().map_err(failed("listing snapshots"))?;
+        let live = engine.live_bytes().map_err(failed("reading the accounts"))?;
+        Ok(StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            dir: escape(self.dir.as_os_str().as_encoded_bytes()),
+            tree: *identity.genesis.tree(),
+            zone: identity.zone(),
+            node: identity.node.credential().id(),
+            mount: self.mount.lock().expect("no panic under this lock").clone(),
+            read_only: engine.stopped().map(str::to_owned),
+            revision: state.revision,
+            committed: state.committed,
+            epoch: engine.source.epoch(),
+            inodes: engine.inode_count(),
+            snapshots: snapshots.len() as u64,
+            space: Space {
+                capacity_bytes: engine.capacity(),
+                available_bytes: engine.available(),
+                live_bytes: live,
+                dead_bytes: usage.segment_bytes.saturating_sub(live),
+                segments: usage.segments,
+                containers: usage.containers,
+            },
+            dirty_bytes: engine.dirty_memory() as u64,
+            journal_bytes: state.journal_bytes,
+            journal_capacity_bytes: state.journal_capacity_bytes,
+        })
+    }
+
+    fn sync(&self) -> Result<Response, Failure> {
+        let revision = self.engine.commit().map_err(failed("committing"))?;
+        Ok(Response::Synced { revision })
+    }
+
+    fn create_snapshot(&self, name: &str) -> Result<Response, Failure> {
+        check_name(name)?;
+        let what = format!("taking the snapshot {name:?}");
+        let record = self.engine.create_snapshot(name.as_bytes()).map_err(failed(&what))?;
+        Ok(Response::SnapshotCreated(self.snapshot_info(name.as_bytes(), &record)?))
+    }
+
+    fn list_snapshots(&self) -> Result<Response, Failure> {
+        let mut records = self.engine.snapshot_records().map_err(failed("listing snapshots"))?;
+        records.sort_by_key(|(_, record)| record.number);
+        let infos = records.iter().map(|(name, record)| self.snapshot_info(name, record)).collect::<Result<_, _>>()?;
+        Ok(Response::Snapshots(infos))
+    }
+
+    fn snapshot_info(&self, name: &[u8], record: &SnapshotRecord) -> Result<SnapshotInfo, Failure> {
+        let (inodes, held_bytes) =
+            self.engine.snapshot_size(record).map_err(failed("reading a snapshot"))?;
+        Ok(SnapshotInfo { name: escape(name), revision: record.revision, created: record.time, inodes, held_bytes })
+    }
+
+    fn delete_snapshot(&self, name: &str, progress: OnProgress<'_>) -> Result<Response, Failure> {
+        check_name(name)?;
+        let what = format!("deleting the snapshot {name:?}");
+        let mut done = 0;
+        let mut step = || {
+            done += 1;
+            progress(Progress { done, total: 0, what: "steps".into() })
+        };
+        match self.engine.delete_snapshot(name.as_bytes(), &mut step).map_err(failed(&what))? {
+            ControlFlow::Continue(()) => Ok(Response::Done),
+            ControlFlow::Break(()) => Err(Failure::interrupted()),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    let fits = (1..=255).contains(&name.len()) && name != "." && name != ".." && !name.contains(['/', '\0']);
+    if fits {
+        Ok(())
+    } else {
+        Err(Failure::usage(
+            format!("{name:?} cannot name a snapshot"),
+            "use 1 to 255 bytes without a slash, other than . and ..",
+        ))
+    }
+}
