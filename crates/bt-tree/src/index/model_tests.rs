@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 
 use super::testing::{Random, Store};
-use super::{DeadNode, Tree, Walk};
+use super::{DeadNode, IndexError, Node, NodeSink, NodeSource, Tree, Walk};
 use crate::block::BlockRef;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -317,5 +318,60 @@ fn the_tree_is_a_map_whatever_is_frozen_sealed_and_reopened() {
             let highest = (0..60).map(|seed| run(seed, 4000)).max();
             assert!(highest >= Some(3), "the cases must reach branches over branches, {highest:?} is too low");
         }
+    }
+}
+
+/// A store for two threads.
+struct Shared(Mutex<Store>);
+
+impl NodeSource for Shared {
+    fn load(&self, block: &BlockRef) -> Result<Arc<Node>, IndexError> {
+        self.0.lock().unwrap().load(block)
+    }
+}
+
+impl NodeSink for &Shared {
+    fn write(&mut self, encoded: &[u8]) -> Result<BlockRef, IndexError> {
+        self.0.lock().unwrap().sink().write(encoded)
+    }
+
+    fn sealed(&mut self, block: &BlockRef, node: &Arc<Node>) {
+        self.0.lock().unwrap().sink().sealed(block, node);
+    }
+}
+
+/// One thread commits, and lets go of the frozen tree at any moment, while the other goes on.
+#[test]
+fn a_tree_goes_on_while_another_thread_seals_it() {
+    let store = Shared(Mutex::new(Store { caches: true, ..Store::default() }));
+    let (mut tree, mut map, mut random, mut dead) = (Tree::empty(), Map::new(), Random(7), Vec::new());
+    for round in 0..60 {
+        let (frozen, expected) = (tree.clone(), map.clone());
+        std::thread::scope(|scope| {
+            let sealing = scope.spawn(|| {
+                let frozen = frozen;
+                frozen.seal(&mut &store).unwrap()
+            });
+            for _ in 0..400 {
+                let key = (random.below(3000) as u16).to_be_bytes();
+                if random.below(5) < 2 + round % 3 {
+                    tree.insert(&store, &key, &[round as u8; 100]).unwrap();
+                    map.insert(key.to_vec(), vec![round as u8; 100]);
+                } else {
+                    tree.remove(&store, &key).unwrap();
+                    map.remove(&key[..]);
+                }
+            }
+            let committed = sealing.join().unwrap().map(|(block, level)| Tree::open(block, level));
+            assert_eq!(content(&committed.unwrap_or_default(), &store.0.lock().unwrap()), expected);
+        });
+        tree.release_clean();
+        dead.extend(tree.take_dead());
+        let store = store.0.lock().unwrap();
+        assert_eq!(content(&tree, &store), map);
+        let mut live: HashSet<_> = store.blocks.borrow().keys().copied().collect();
+        assert!(dead.iter().filter_map(DeadNode::block).all(|block| live.remove(&block)), "a block died twice");
+        assert_eq!(live, reachable(&tree, &store));
+        assert_eq!(tree.dirty_nodes(), dirty(&tree, &store));
     }
 }

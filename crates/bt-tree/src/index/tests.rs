@@ -1,5 +1,6 @@
 //! What the tree promises beyond being a map: damage, space, commits, and the cost of each.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::testing::{Random, Store};
@@ -320,6 +321,34 @@ fn a_node_changed_while_it_is_sealed_dies_once_it_was() {
     let sealed = frozen.seal(&mut store.sink()).unwrap().unwrap().0;
     assert_eq!(dead[0].block(), Some(sealed));
     assert_eq!(frozen.get(&store, &key(3), <[u8]>::to_vec).unwrap(), Some(b"old".to_vec()));
+}
+
+#[test]
+fn branches_that_get_empty_while_they_are_sealed_die_with_their_leaves() {
+    let store = Store { caches: true, ..Store::default() };
+    let key = |number: u16| [&[b'x'; 505][..], &number.to_be_bytes()].concat();
+    let mut tree = Tree::empty();
+    for number in 0..300 {
+        tree.insert(&store, &key(number), &[7; 5000]).unwrap();
+    }
+    let mut dead = Vec::new();
+    for number in 0..300 {
+        // Dirty when it is frozen, and sealed only when its copy has lost a record.
+        tree.update(&store, &key(number), |value| value[0] = 8).unwrap();
+        let frozen = tree.clone();
+        tree.remove(&store, &key(number)).unwrap();
+        frozen.seal(&mut store.sink()).unwrap();
+        drop(frozen);
+        tree.release_clean();
+        dead.append(&mut tree.take_dead());
+        let mut live: HashSet<_> = store.blocks.borrow().keys().copied().collect();
+        assert!(dead.iter().filter_map(DeadNode::block).all(|block| live.remove(&block)), "a block died twice");
+        tree.walk_nodes(&store, &mut |visit| {
+            assert!(visit.block.is_none_or(|block| live.remove(block)), "a block of the tree died");
+            Walk::Into
+        });
+        assert!(live.is_empty(), "{} blocks are neither dead nor in the tree", live.len());
+    }
 }
 
 #[test]
