@@ -33,8 +33,14 @@ pub enum MountError {
         /// What the system said.
         source: io::Error,
     },
+    /// What a process that has ended had mounted is still there.
+    #[error("{path} is the mount of a process that has ended; remove it with `fusermount3 -uz {path}`")]
+    Stale {
+        /// Where.
+        path: PathBuf,
+    },
     /// fusermount3, which mounts for users other than root, is missing or refused.
-    #[error("fusermount3 could not mount or unmount {path}: {message}; users other than root need the package fuse3")]
+    #[error("fusermount3 could not mount {path}: {message}; users other than root need the package fuse3")]
     Helper {
         /// Where.
         path: PathBuf,
@@ -59,12 +65,14 @@ pub enum MountError {
         /// Where.
         path: PathBuf,
     },
-    /// The kernel refused to unmount.
-    #[error("the kernel did not unmount {path}: {source}")]
+    /// It could not be unmounted.
+    #[error("{program} could not unmount {path}: {message}")]
     Unmount {
         /// Where.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// The program that was asked.
+        program: &'static str,
+        /// What it said.
+        message: String,
     },
 }

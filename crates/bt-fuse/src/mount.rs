@@ -14,6 +14,9 @@ use crate::{FileSystem, MountError, MountOptions, Transport, TransportChoice, fu
 
 /// A mounted file system, served by threads of its own.
 ///
+/// No thread of the process may use the mount: killed while it waits for the kernel, which waits for the threads that
+/// serve, it could never end.
+///
 /// Dropping it unmounts: lazily, and programs that still have files of it open get errors from then on.
 pub struct Mount {
     mountpoint: Mountpoint,
@@ -90,17 +93,11 @@ impl Mount {
                 ended.set();
             })
             .map_err(MountError::Threads)?;
-        mount.settle(options)?;
-        Ok(mount)
-    }
-
-    /// Asks the mount a question, which the kernel sends when INIT is over, and sets what can be set from then on.
-    fn settle(&self, options: &MountOptions) -> std::result::Result<(), MountError> {
-        rustix::fs::stat(self.mountpoint.path()).map_err(|errno| MountError::Handshake(errno.into()))?;
+        // INIT, which limits it, is over.
         if options.read_ahead_kib > 0 {
-            system::set_read_ahead(self.mountpoint.path(), options.read_ahead_kib);
+            system::set_read_ahead(mount.mountpoint.device_number(), options.read_ahead_kib);
         }
-        Ok(())
+        Ok(mount)
     }
 
     /// The way to the kernel that is used.

@@ -1,10 +1,11 @@
-//! Mounting and unmounting: by mount(2) as root, by fusermount3 for other users.
+//! Mounting and unmounting: as root by mount(2) and umount(8), for other users by fusermount3.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, mount};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::{MountError, MountOptions};
@@ -29,10 +30,18 @@ pub(crate) struct Mountpoint {
 }
 
 impl Mountpoint {
+    /// The absolute path without symbolic links.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Mounts `path` and returns the connection to the kernel, on which INIT waits to be read.
     pub(crate) fn attach(path: &Path, options: &MountOptions) -> Result<(Mountpoint, OwnedFd), MountError> {
         check_source_name(&options.source_name)?;
-        let unusable = |source| MountError::Mountpoint { path: path.to_owned(), source };
+        let unusable = |source: io::Error| match source.raw_os_error() {
+            Some(libc::ENOTCONN) => MountError::Stale { path: path.to_owned() },
+            _ => MountError::Mountpoint { path: path.to_owned(), source },
+        };
         let path = path.canonicalize().map_err(unusable)?;
         let mode = path.metadata().map_err(unusable)?.permissions().mode();
         if mode & libc::S_IFMT != libc::S_IFDIR {
@@ -46,9 +55,11 @@ impl Mountpoint {
         Ok((Mountpoint { path, device: watched }, device))
     }
 
-    /// The absolute path without symbolic links.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Major and minor number of the device behind the mount.
+    ///
+    /// From the mount table: to ask the mount itself is not for this process, see [`Mountpoint::detach`].
+    pub(crate) fn device_number(&self) -> Option<(u32, u32)> {
+        device_number(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, &self.path)
     }
 
     /// False once the kernel has closed the connection: unmounted, and no file of it open any more, or aborted.
@@ -61,44 +72,46 @@ impl Mountpoint {
     }
 
     /// Unmounts, unless programs use it.
+    ///
+    /// By another program: the kernel writes back what is dirty first, and waits for this process to take it. Were a
+    /// thread of ours waiting for that when the process is killed, it would wait for threads that are gone, keep the
+    /// connection open that it waits for, and never end.
     pub(crate) fn detach(&self) -> Result<(), MountError> {
-        match unmount(&self.path, UnmountFlags::NOFOLLOW) {
-            Ok(()) => Ok(()),
-            Err(Errno::PERM) => self.helper_unmount(&["-u"]),
-            Err(Errno::BUSY) => Err(MountError::Busy { path: self.path.clone() }),
-            Err(errno) => Err(MountError::Unmount { path: self.path.clone(), source: errno.into() }),
+        match rustix::process::geteuid().is_root() {
+            true => self.run("umount", &["-i", "-c"]),
+            false => self.run("fusermount3", &["-u"]),
         }
     }
 
     /// Takes the mount out of sight and breaks the connection, whoever uses it.
     pub(crate) fn abort(&self) -> Result<(), MountError> {
-        match unmount(&self.path, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE | UnmountFlags::DETACH) {
-            Ok(()) => Ok(()),
-            Err(Errno::PERM) => {
+        match rustix::process::geteuid().is_root() {
+            true => self.run("umount", &["-i", "-c", "-f", "-l"]),
+            false => {
                 self.break_connection();
-                self.helper_unmount(&["-u", "-z"])
+                self.run("fusermount3", &["-u", "-z"])
             }
-            Err(errno) => Err(MountError::Unmount { path: self.path.clone(), source: errno.into() }),
         }
     }
 
     /// Aborts the connection through the kernel's control file system, which the mounting user may where it is
     /// mounted; where it is not, the connection ends with the last open file.
     fn break_connection(&self) {
-        // A stat would ask the file system, which may be what hangs.
-        let Some(minor) = device_minor(&self.path) else { return };
+        let Some((_, minor)) = self.device_number() else { return };
         if let Err(error) = std::fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1") {
             tracing::debug!(%error, "the connection ends when its last file is closed");
         }
     }
 
-    fn helper_unmount(&self, arguments: &[&str]) -> Result<(), MountError> {
-        let failed = |message| MountError::Helper { path: self.path.clone(), message };
-        let output = Command::new("fusermount3").args(arguments).arg("--").arg(&self.path).output();
+    fn run(&self, program: &'static str, arguments: &[&str]) -> Result<(), MountError> {
+        let failed = |message| MountError::Unmount { path: self.path.clone(), program, message };
+        let output = Command::new(program).args(arguments).arg("--").arg(&self.path).env("LC_ALL", "C").output();
         let output = output.map_err(|error| failed(error.to_string()))?;
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         match output.status.success() {
             true => Ok(()),
+            // Somebody else was faster.
+            false if !self.is_connected() => Ok(()),
             false if message.contains("busy") => Err(MountError::Busy { path: self.path.clone() }),
             false => Err(failed(message)),
         }
@@ -190,14 +203,30 @@ fn receive_device(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     }))
 }
 
-/// The minor number of the device behind a mount, from the mount table; the last entry is the topmost.
-fn device_minor(path: &Path) -> Option<u32> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    table.lines().rev().find_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        let (device, mounted) = (fields.next()?, fields.nth(1)?);
-        (Path::new(mounted) == path).then(|| device.split_once(':')?.1.parse().ok())?
-    })
+/// From a mount table as in proc_pid_mountinfo(5); of several mounts on a directory the last is the one that is seen.
+fn device_number(table: &str, path: &Path) -> Option<(u32, u32)> {
+    let line = table.lines().rev().find(|line| {
+        let mounted = line.split(' ').nth(4).map(unescape);
+        mounted.is_some_and(|mounted| mounted == path.as_os_str().as_bytes())
+    })?;
+    let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Blanks and backslashes stand in the table as a backslash and three octal digits.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.split_at_checked(3).map(|(digits, rest)| (u8::from_str_radix(digits, 8), rest)) {
+            Some((Ok(byte), rest)) => {
+                bytes.push(byte);
+                bytes.extend_from_slice(rest.as_bytes());
+            }
+            _ => bytes.extend_from_slice(part.as_bytes()),
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -217,6 +246,16 @@ mod tests {
         let options = MountOptions { read_only: true, allow_other: true, ..MountOptions::default() };
         let expected = "fsname=blocktree,subtype=blocktree,default_permissions,nosuid,nodev,ro,allow_other";
         assert_eq!(helper_options(&options), expected);
+    }
+
+    #[test]
+    fn reads_the_mount_table() {
+        let table = "22 1 254:1 / / rw - ext4 /dev/vda rw\n\
+                     40 22 0:41 / /mnt/my\\040tree rw,nosuid - fuse.blocktree blocktree rw\n\
+                     41 40 0:42 / /mnt/my\\040tree rw,nosuid - fuse.blocktree blocktree rw\n";
+        assert_eq!(device_number(table, Path::new("/mnt/my tree")), Some((0, 42)));
+        assert_eq!(device_number(table, Path::new("/")), Some((254, 1)));
+        assert_eq!(device_number(table, Path::new("/mnt")), None);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Settings of threads and devices that help but may be refused.
 
-use std::path::Path;
-
 use tracing::debug;
 
 /// From `linux/prctl.h`.
@@ -27,13 +25,10 @@ pub(crate) fn pin_to_core(core: usize) -> bool {
     rustix::thread::sched_setaffinity(None, &cores).is_ok()
 }
 
-/// Sets the read-ahead of the mount at `mountpoint`. Needs root; else the kernel's default of 128 KiB stays.
-pub(crate) fn set_read_ahead(mountpoint: &Path, kib: u32) {
-    let result = rustix::fs::stat(mountpoint).map_err(std::io::Error::from).and_then(|stat| {
-        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-        std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string())
-    });
-    if let Err(error) = result {
+/// Sets the read-ahead of the mount with this device number. Needs root; else the kernel's default of 128 KiB stays.
+pub(crate) fn set_read_ahead(device: Option<(u32, u32)>, kib: u32) {
+    let Some((major, minor)) = device else { return debug!("the mount is not in the mount table") };
+    if let Err(error) = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string()) {
         debug!(%error, "the read-ahead stays at the kernel's default");
     }
 }

@@ -22,6 +22,8 @@ pub struct NullFs {
     pub slow: AtomicBool,
     /// How long fsync takes, in milliseconds.
     pub fsync_ms: AtomicU64,
+    /// statfs panics.
+    pub panics: AtomicBool,
     /// Forgets of more lookups than there were.
     pub excess_forgets: AtomicU64,
     /// Set when the connection has ended.
@@ -60,6 +62,7 @@ impl NullFs {
             valid,
             slow: AtomicBool::new(false),
             fsync_ms: AtomicU64::new(0),
+            panics: AtomicBool::new(false),
             excess_forgets: AtomicU64::new(0),
             is_destroyed: AtomicBool::new(false),
         }
@@ -483,6 +486,7 @@ impl FileSystem for NullFs {
     }
 
     fn statfs(&self) -> Result<StatFs> {
+        assert!(!self.panics.load(Ordering::SeqCst), "a panic was asked for");
         let files = self.read_state().nodes.len() as u64;
         Ok(StatFs {
             block_size: 4096,

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use crate::counters::Counters;
 use crate::limits::QUEUE_ENTRIES;
 use crate::mount::Serving;
+use crate::wire::opcode;
 use crate::workers::Workers;
 use crate::{FileSystem, MountError, MountOptions, system};
 use device::Device;
@@ -51,10 +52,12 @@ pub(crate) fn serve(
     let device = Arc::new(device);
     let mut control = Device::new(device.clone(), options.max_write as usize);
     control.handshake(options)?;
+    let device_counters = Counters::new();
+    device_counters.add(opcode::INIT);
     let shared = Arc::new(Shared { fs: fs.clone(), workers: workers.clone(), device });
     let payload_size = (options.max_write as usize).max(MIN_PAYLOAD);
     let (ready, results) = channel();
-    let mut serving = Serving { threads: Vec::new(), counters: vec![Counters::new()] };
+    let mut serving = Serving { threads: Vec::new(), counters: vec![device_counters.clone()] };
     for plan in plan_queues()? {
         let counters = Counters::new();
         serving.counters.push(counters.clone());
@@ -62,10 +65,9 @@ pub(crate) fn serve(
     }
     drop(ready);
     wait_until_ready(&results)?;
-    let counters = serving.counters[0].clone();
     let thread = std::thread::Builder::new().name("bt-fuse-device".to_owned()).spawn(move || {
         system::become_io_flusher();
-        control.serve(&*fs, &counters);
+        control.serve(&*fs, &device_counters);
     });
     serving.threads.push(thread.map_err(MountError::Threads)?);
     Ok(serving)

@@ -1,0 +1,87 @@
+//! How many requests the kernel makes of an operation: what a mount's speed rests on.
+//!
+//! The counts are those of Linux 6.18; `doc/decisions/0001-fuse-transport.md` says where each comes from.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use bt_fuse::MountOptions;
+use support::{Mounted, with_each_transport};
+
+type Requests = BTreeMap<&'static str, u64>;
+
+fn create_and_write(path: &Path) {
+    let mut file = File::options().write(true).create_new(true).open(path).unwrap();
+    file.write_all(&[7; 4096]).unwrap();
+}
+
+fn read_all(path: &Path) {
+    let mut file = File::open(path).unwrap();
+    assert_eq!(file.read(&mut [0; 4096]).unwrap(), 4096);
+}
+
+/// What the kernel asks once for a connection, to learn that there is no such request: OPEN, OPENDIR, FLUSH, CREATE,
+/// STATX.
+fn warm_up(mounted: &Mounted) {
+    create_and_write(&mounted.path("first"));
+    read_all(&mounted.path("first"));
+    fs::metadata(mounted.path("first")).unwrap();
+    fs::remove_file(mounted.path("first")).unwrap();
+    assert_eq!(fs::read_dir(mounted.root()).unwrap().count(), 0);
+}
+
+/// Forgets come later, when the kernel has time.
+fn requests(mounted: &Mounted, action: impl FnOnce()) -> Requests {
+    let mut requests = mounted.requests(action);
+    requests.retain(|name, _| !name.ends_with("FORGET"));
+    requests
+}
+
+fn assert_at_most(operation: &str, sent: &Requests, allowed: &[(&str, u64)]) {
+    eprintln!("{operation}: {sent:?}");
+    for (name, count) in sent {
+        let limit = allowed.iter().find(|(allowed, _)| allowed == name).map_or(0, |(_, limit)| *limit);
+        assert!(*count <= limit, "{operation} sent {count} {name}, expected at most {limit}: {sent:?}");
+    }
+}
+
+fn count(writeback: bool) {
+    with_each_transport(&MountOptions { writeback, ..MountOptions::default() }, |mounted| {
+        warm_up(mounted);
+        let (path, empty) = (mounted.path("file"), mounted.path("empty"));
+        let setattr = ("SETATTR", u64::from(writeback));
+        let sent = requests(mounted, || create_and_write(&path));
+        let expected = [("GETATTR", 1), ("LOOKUP", 1), ("MKNOD", 1), ("GETXATTR", 1), ("WRITE", 1), setattr];
+        assert_at_most("create, write and close", &sent, &expected);
+        assert_eq!((sent["MKNOD"], sent["WRITE"]), (1, 1));
+        let sent = requests(mounted, || drop(File::create_new(&empty).unwrap()));
+        assert_at_most("create and close", &sent, &[("GETATTR", 1), ("LOOKUP", 1), ("MKNOD", 1)]);
+        let sent = requests(mounted, || assert!(fs::metadata(&path).is_ok()));
+        assert_at_most("first stat", &sent, &[("GETATTR", 2)]);
+        let sent = requests(mounted, || assert!(fs::metadata(&path).is_ok()));
+        assert_at_most("stat", &sent, &[]);
+        let sent = requests(mounted, || read_all(&path));
+        assert_at_most("open, read and close", &sent, &[]);
+        let sent = requests(mounted, || fs::remove_file(&path).unwrap());
+        assert_at_most("unlink", &sent, &[("GETATTR", 1), ("UNLINK", 1), setattr]);
+        fs::write(mounted.path("cold"), [7; 4096]).unwrap();
+        mounted.drop_caches();
+        let sent = requests(mounted, || read_all(&mounted.path("cold")));
+        assert_at_most("cold open, read and close", &sent, &[("GETATTR", 1), ("LOOKUP", 1), ("READ", 1)]);
+        assert_eq!(sent["READ"], 1);
+    });
+}
+
+#[test]
+fn with_writeback() {
+    count(true);
+}
+
+#[test]
+fn without_writeback() {
+    count(false);
+}

@@ -1,0 +1,248 @@
+//! The end of a mount, whatever goes on in it. One test at a time: they count this process's threads.
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bt_fuse::{MountError, MountOptions, TransportChoice};
+use support::{LONG, Mounted, mount};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Best effort: only root may, and only some kernels have it.
+    let _ = fs::write("/sys/module/fuse/parameters/enable_uring", "Y");
+    alone
+}
+
+/// Each transport of this machine, mounted.
+fn mounts() -> impl Iterator<Item = Mounted> {
+    [TransportChoice::Fuser, TransportChoice::Uring].into_iter().filter_map(|transport| {
+        match mount(transport, LONG, MountOptions::default()) {
+            Ok(mounted) => Some(mounted),
+            Err(MountError::Device(error)) => {
+                eprintln!("skipped: no /dev/fuse: {error}");
+                None
+            }
+            Err(MountError::Uring(reason)) => {
+                eprintln!("skipped: no FUSE over io_uring: {reason}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    })
+}
+
+/// Threads of this process that serve a mount.
+fn serving_threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.starts_with("bt-fuse") || name.starts_with("fuser")).count()
+}
+
+/// A thread that has ended may stay in /proc for a moment after it was joined.
+fn assert_no_threads() {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while serving_threads() > 0 {
+        assert!(Instant::now() < deadline, "{} threads are left", serving_threads());
+        std::thread::yield_now();
+    }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    fs::read_to_string("/proc/self/mountinfo").unwrap().contains(path.to_str().unwrap())
+}
+
+#[test]
+fn unmounting_ends_all_threads() {
+    let _alone = alone();
+    for mounted in mounts() {
+        fs::write(mounted.path("file"), b"x").unwrap();
+        assert!(serving_threads() > 0);
+        mounted.mount.unmount().unwrap();
+        assert!(mounted.fs.is_destroyed.load(Ordering::SeqCst));
+        assert!(!is_mounted(mounted.root()));
+        mounted.mount.unmount().unwrap();
+        mounted.mount.wait();
+        assert_no_threads();
+    }
+}
+
+#[test]
+fn umount_from_outside_ends_the_wait() {
+    let _alone = alone();
+    for mounted in mounts() {
+        assert!(Command::new("umount").arg(mounted.root()).status().unwrap().success());
+        mounted.mount.wait();
+        assert!(mounted.fs.is_destroyed.load(Ordering::SeqCst));
+        assert_no_threads();
+    }
+}
+
+#[test]
+fn a_mount_in_use_goes_on() {
+    let _alone = alone();
+    for mounted in mounts() {
+        let mut file = File::create_new(mounted.path("file")).unwrap();
+        assert!(matches!(mounted.mount.unmount(), Err(MountError::Busy { .. })));
+        file.write_all(b"still here").unwrap();
+        drop(file);
+        assert_eq!(fs::read(mounted.path("file")).unwrap(), b"still here");
+        mounted.unmount();
+        assert_no_threads();
+    }
+}
+
+#[test]
+fn dropping_a_mount_in_use_ends_it() {
+    let _alone = alone();
+    for mounted in mounts() {
+        let file = File::create_new(mounted.path("file")).unwrap();
+        let path = mounted.root().to_owned();
+        drop(mounted);
+        assert!(!is_mounted(&path));
+        assert_eq!(file.metadata().unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
+        assert_no_threads();
+    }
+}
+
+#[test]
+fn aborting_with_calls_under_way() {
+    let _alone = alone();
+    for mounted in mounts() {
+        mounted.fs.slow.store(true, Ordering::SeqCst);
+        mounted.fs.fsync_ms.store(400, Ordering::SeqCst);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let syncing: Vec<_> = (0..6)
+                .map(|number| {
+                    let path = mounted.path(&format!("sync{number}"));
+                    scope.spawn(move || File::create_new(path)?.sync_all())
+                })
+                .collect();
+            let busy: Vec<_> = (0..2)
+                .map(|number| {
+                    let (path, stop) = (mounted.path(&format!("busy{number}")), &stop);
+                    scope.spawn(move || {
+                        while !stop.load(Ordering::SeqCst) {
+                            let _ = fs::write(&path, [1; 5000]);
+                            let _ = fs::remove_file(&path);
+                        }
+                    })
+                })
+                .collect();
+            while mounted.mount.requests().get("FSYNC").is_none_or(|count| *count < 4) {
+                std::thread::yield_now();
+            }
+            mounted.mount.abort().unwrap();
+            assert_no_threads();
+            stop.store(true, Ordering::SeqCst);
+            let results = syncing.into_iter().map(|thread| thread.join().unwrap());
+            assert!(results.filter(Result::is_err).count() > 0);
+            busy.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        assert!(mounted.fs.is_destroyed.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
+fn a_mount_can_be_made_again_many_times() {
+    let _alone = alone();
+    for _ in 0..20 {
+        for mounted in mounts() {
+            fs::write(mounted.path("file"), b"x").unwrap();
+        }
+    }
+    assert_no_threads();
+}
+
+#[test]
+fn auto_takes_what_there_is() {
+    let _alone = alone();
+    let mounted = mount(TransportChoice::Auto, LONG, MountOptions::default()).unwrap();
+    fs::write(mounted.path("file"), b"x").unwrap();
+    eprintln!("auto chose {}", mounted.mount.transport());
+}
+
+#[test]
+fn nonsense_options_are_refused() {
+    let _alone = alone();
+    for options in [
+        MountOptions { max_write: 5000, ..MountOptions::default() },
+        MountOptions { max_write: 0, ..MountOptions::default() },
+        MountOptions { source_name: "a,suid".to_owned(), ..MountOptions::default() },
+    ] {
+        assert!(matches!(mount(TransportChoice::Auto, LONG, options), Err(MountError::Option { .. })));
+    }
+    assert_no_threads();
+}
+
+/// Not a test: what `a_killed_daemon_leaves_a_mount_that_umount_cleans` starts and kills.
+#[test]
+#[ignore = "serves as a daemon for another test"]
+fn daemon() {
+    let Ok(directory) = std::env::var("BT_FUSE_DAEMON") else { return };
+    let transport = if directory.ends_with("uring") { TransportChoice::Uring } else { TransportChoice::Fuser };
+    let options = MountOptions { transport, ..MountOptions::default() };
+    let fs = std::sync::Arc::new(support::NullFs::new(LONG));
+    match bt_fuse::Mount::start(fs, Path::new(&directory), &options) {
+        Ok(mount) => mount.wait(),
+        Err(error) => eprintln!("{error}"),
+    }
+}
+
+#[test]
+fn a_killed_daemon_leaves_a_mount_that_umount_cleans() {
+    let _alone = alone();
+    let base = tempfile::Builder::new().prefix("bt-fuse-").tempdir().unwrap();
+    for transport in ["fuser", "uring"] {
+        let directory = base.path().join(transport);
+        fs::create_dir(&directory).unwrap();
+        let mut daemon = Command::new(std::env::current_exe().unwrap())
+            .args(["daemon", "--exact", "--ignored", "--nocapture"])
+            .env("BT_FUSE_DAEMON", &directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let exited = loop {
+            if is_mounted(&directory) && fs::metadata(&directory).is_ok_and(|root| is_root_of_mount(&root)) {
+                break false;
+            }
+            if daemon.try_wait().unwrap().is_some() {
+                break true;
+            }
+            std::thread::yield_now();
+        };
+        if exited {
+            eprintln!("skipped: no {transport}");
+            continue;
+        }
+        let mut file = File::create_new(directory.join("file")).unwrap();
+        file.write_all(b"x").unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        let error = fs::metadata(&directory).unwrap_err();
+        // The second and third when the kernel was still breaking the connection.
+        let expected = [libc::ENOTCONN, libc::ECONNABORTED, libc::ECANCELED];
+        assert!(error.raw_os_error().is_some_and(|errno| expected.contains(&errno)), "{error}");
+        drop(file);
+        let cleaned = match transport {
+            "fuser" => Command::new("umount").arg("-l").arg(&directory).status(),
+            _ => Command::new("fusermount3").arg("-uz").arg(&directory).status(),
+        };
+        assert!(cleaned.unwrap().success());
+        assert!(!is_mounted(&directory));
+    }
+}
+
+/// The root of the file system in memory is node 1.
+fn is_root_of_mount(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::ino(metadata) == 1
+}
