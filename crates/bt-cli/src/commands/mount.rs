@@ -165,32 +165,29 @@ fn check_mountpoint(plan: &Plan) -> Result<(), Failure> {
         ));
     }
     let under = mounts::at(&plan.mountpoint)?;
-    match fs::metadata(&plan.mountpoint) {
-        Ok(metadata) if !metadata.is_dir() => {
+    if under.as_ref().is_some_and(|mount| mount.dir == plan.dir) {
+        // Nobody listens on the socket, which is there before a mount is: the process is gone.
+        note(&format!("the process that served {mountpoint} is gone: its dead mount is taken away"));
+        return detach(&plan.mountpoint, true);
+    }
+    match (fs::metadata(&plan.mountpoint), under) {
+        (Ok(_), Some(other)) => Err(Failure::refused(
+            format!("another tree is mounted at {mountpoint}: {}", other.dir.display()),
+            format!("choose another mount point, or unmount it with `bt unmount {mountpoint}`"),
+        )),
+        (Ok(metadata), None) if metadata.is_dir() => Ok(()),
+        (Ok(_), None) => {
             Err(Failure::refused(format!("{mountpoint} is not a directory"), "choose a directory as mount point"))
         }
-        Ok(_) => match under {
-            Some(other) => Err(Failure::refused(
-                format!("another tree is mounted at {mountpoint}: {}", other.dir.display()),
-                format!("choose another mount point, or unmount it with `bt unmount {mountpoint}`"),
-            )),
-            None => Ok(()),
-        },
-        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => match under {
-            Some(dead) if dead.dir == plan.dir => {
-                note(&format!("the process that served {mountpoint} is gone: its dead mount is taken away"));
-                detach(&plan.mountpoint, true)
-            }
-            _ => Err(Failure::refused(
-                format!("a dead mount is at {mountpoint} (its process is gone)"),
-                format!("take it away with `umount -l {mountpoint}` or `fusermount3 -uz {mountpoint}`"),
-            )),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::refused(
+        (Err(error), _) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => Err(Failure::refused(
+            format!("a dead mount is at {mountpoint} (its process is gone)"),
+            format!("take it away with `umount -l {mountpoint}` or `fusermount3 -uz {mountpoint}`"),
+        )),
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Err(Failure::refused(
             format!("the mount point {mountpoint} does not exist"),
             format!("make it with `mkdir {mountpoint}`"),
         )),
-        Err(error) => Err(Failure::io(format!("looking at the mount point {mountpoint}"), &error)),
+        (Err(error), _) => Err(Failure::io(format!("looking at the mount point {mountpoint}"), &error)),
     }
 }
 

@@ -47,7 +47,7 @@ pub struct StatusReport {
 pub struct MountStatus {
     /// Where, escaped by [`escape`].
     pub mountpoint: String,
-    /// How requests of the kernel reach the process: "fuser" or "uring".
+    /// How requests of the kernel reach the process: "fuser" or "io_uring".
     pub transport: String,
     /// Since when.
     pub since: Timestamp,
