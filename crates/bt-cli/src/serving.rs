@@ -52,9 +52,8 @@ pub fn run(plan: &Plan, up: impl FnOnce(Up) -> std::io::Result<()>) -> Result<()
         tracing::warn!(%error, "the socket could not be removed");
     }
     let outcome = node.close();
-    match &outcome {
-        Ok(()) => tracing::info!("{dir} is unmounted, everything is committed"),
-        Err(failure) => tracing::error!("closing {dir}: {failure}"),
+    if outcome.is_ok() {
+        tracing::info!("{dir} is unmounted, everything is committed");
     }
     daemon.closed(outcome.clone());
     server.stop();

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::detach::detach;
 use crate::output::note;
 use crate::serving::Plan;
-use crate::{Outcome, background, log, mounts, serving, target, units};
+use crate::{End, Outcome, background, log, mounts, serving, target, units};
 
 /// Mount a tree.
 ///
@@ -85,7 +85,7 @@ fn memory_bytes(text: &str) -> Result<u64, String> {
 pub fn run(arguments: &Mount) -> Outcome {
     let plan = plan(arguments);
     if arguments.report {
-        return Ok(serve_in_background(&plan)?);
+        return serve_in_background(&plan);
     }
     target::check_dir(&plan.dir)?;
     refuse_second_mount(&plan)?;
@@ -118,7 +118,8 @@ fn plan(arguments: &Mount) -> Plan {
     Plan { dir: mounts::place(&arguments.dir), mountpoint: mounts::place(&arguments.mountpoint), open, mount }
 }
 
-fn serve_in_background(plan: &Plan) -> Result<(), Failure> {
+/// Everything that is said goes to the log and, until the mount is up, to the starting process.
+fn serve_in_background(plan: &Plan) -> Outcome {
     let mut reported = false;
     let outcome = background::leave_terminal()
         .map_err(|error| Failure::io("leaving the terminal", &error))
@@ -129,15 +130,15 @@ fn serve_in_background(plan: &Plan) -> Result<(), Failure> {
                 background::send(&Ok(up))
             })
         });
-    match outcome {
-        Err(failure) if !reported => {
-            tracing::error!("{failure}");
+    outcome.map_err(|failure| {
+        let code = failure.kind.exit_code();
+        tracing::error!("{failure}");
+        if !reported {
             // The starting process may be gone; the log has it.
-            let _ = background::send(&Err(failure.clone()));
-            Err(failure)
+            let _ = background::send(&Err(failure));
         }
-        outcome => outcome,
-    }
+        End::Quietly(code)
+    })
 }
 
 fn refuse_second_mount(plan: &Plan) -> Result<(), Failure> {
