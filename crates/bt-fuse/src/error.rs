@@ -22,8 +22,8 @@ pub enum MountError {
         /// What is wrong with its value.
         reason: &'static str,
     },
-    /// There is no /dev/fuse, or it may not be opened.
-    #[error("/dev/fuse cannot be opened: {0}; load the kernel module fuse and check the device's permissions")]
+    /// There is no /dev/fuse.
+    #[error("/dev/fuse cannot be opened: {0}; load the kernel module fuse")]
     Device(io::Error),
     /// The kernel refused the mount.
     #[error("the kernel did not mount {path}: {source}")]

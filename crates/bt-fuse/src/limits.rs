@@ -20,5 +20,7 @@ pub(crate) const WORKERS: usize = 4;
 pub(crate) const WORKER_QUEUE: usize = 256;
 /// Requests that one core's queue can hold at a time; each has a buffer of the largest request's size.
 pub(crate) const QUEUE_ENTRIES: usize = 8;
+/// How long the kernel may gather FORGETs, in milliseconds, once it sends some: removing many files makes one each.
+pub(crate) const FORGET_PAUSE_MS: u64 = 2;
 /// The most serving threads of the fuser transport.
 pub(crate) const MAX_THREADS: usize = 64;

@@ -128,7 +128,11 @@ fn check_source_name(name: &str) -> Result<(), MountError> {
 
 /// None when only root may.
 fn mount_by_kernel(path: &Path, mode: u32, options: &MountOptions) -> Result<Option<OwnedFd>, MountError> {
-    let device = File::options().read(true).write(true).open("/dev/fuse").map_err(MountError::Device)?;
+    let device = match File::options().read(true).write(true).open("/dev/fuse") {
+        Ok(device) => device,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(MountError::Device(error)),
+    };
     let mut data = format!(
         "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions",
         device.as_raw_fd(),

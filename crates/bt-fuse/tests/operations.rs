@@ -270,8 +270,9 @@ fn lists_many_entries_with_few_requests() {
         });
         eprintln!("list and stat {ENTRIES}: {requests:?}");
         assert!(requests.contains_key("READDIRPLUS"));
-        // A stat per entry beyond the first buffer would be tens of thousands.
-        assert!(requests.values().sum::<u64>() < 2000, "{requests:?}");
+        // A stat per entry would be tens of thousands. Others on the machine may drop some of what is cached.
+        let asked: u64 = requests.iter().filter(|(name, _)| !name.ends_with("FORGET")).map(|(_, count)| count).sum();
+        assert!(asked < ENTRIES as u64 / 4, "{requests:?}");
         let again = mounted.requests(|| assert_eq!(fs::read_dir(&directory).unwrap().count(), ENTRIES));
         eprintln!("list again: {again:?}");
     });

@@ -4,6 +4,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -239,6 +240,43 @@ fn a_killed_daemon_leaves_a_mount_that_umount_cleans() {
         };
         assert!(cleaned.unwrap().success());
         assert!(!is_mounted(&directory));
+    }
+}
+
+#[test]
+fn users_other_than_root_mount_with_fusermount3() {
+    let _alone = alone();
+    const USER: [&str; 3] = ["--reuid=1000", "--regid=1000", "--clear-groups"];
+    let base = tempfile::Builder::new().prefix("bt-fuse-").tempdir().unwrap();
+    fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The user need not be able to reach where the tests are built.
+    let program = base.path().join("tests");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for transport in ["fuser", "uring"] {
+        let directory = base.path().join(transport);
+        fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::chown(&directory, Some(1000), Some(1000)).unwrap();
+        let mut daemon = Command::new("setpriv");
+        daemon.args(USER).arg(&program).args(["daemon", "--exact", "--ignored", "--nocapture"]);
+        daemon.env("BT_FUSE_DAEMON", &directory).current_dir("/").stdout(Stdio::null());
+        let mut daemon = daemon.spawn().expect("util-linux has setpriv");
+        while !is_mounted(&directory) && daemon.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        if !is_mounted(&directory) {
+            eprintln!("skipped: no {transport} for users");
+            continue;
+        }
+        let run = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new("setpriv");
+            command.args(USER).arg(program).args(arguments).arg(&directory).current_dir("/").output().unwrap()
+        };
+        let script = "cd $1 && echo hello > file && cat file";
+        let shown = run("sh", &["-c", script, "sh"]);
+        assert_eq!(String::from_utf8_lossy(&shown.stdout), "hello\n", "{shown:?}");
+        assert!(fs::metadata(directory.join("file")).is_err(), "without allow_other not even root may");
+        assert!(run("fusermount3", &["-u"]).status.success());
+        assert!(daemon.wait().unwrap().success());
     }
 }
 

@@ -55,7 +55,8 @@ impl NullFs {
     /// An empty file system whose names and attributes the kernel may keep for `valid`.
     pub fn new(valid: Duration) -> NullFs {
         let mut state = State { nodes: HashMap::new(), next_node: ROOT, next_cookie: DOT_DOT + 1 };
-        let owner = Caller { uid: 0, gid: 0, pid: 0 };
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let owner = Caller { uid, gid, pid: 0 };
         state.add_node(&owner, ROOT, libc::S_IFDIR | 0o755, 0, directory());
         NullFs {
             state: RwLock::new(state),

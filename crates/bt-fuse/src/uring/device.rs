@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno as SystemErrno;
 use zerocopy::IntoBytes;
@@ -10,6 +11,7 @@ use zerocopy::IntoBytes;
 use crate::check;
 use crate::counters::Counters;
 use crate::dispatch::{self, Request, parse};
+use crate::limits::FORGET_PAUSE_MS;
 use crate::wire::{self, InHeader, InitIn, InitOut, MAJOR, OutHeader, init_flag, opcode};
 use crate::{FileSystem, MountError, MountOptions, init};
 
@@ -95,8 +97,12 @@ impl Device {
                 if let Ok(forget) = parse::<wire::ForgetIn>(body) {
                     check::forget(fs, header.node, forget.lookups);
                 }
+                gather_forgets();
             }
-            opcode::BATCH_FORGET => forget_batch(fs, body),
+            opcode::BATCH_FORGET => {
+                forget_batch(fs, body);
+                gather_forgets();
+            }
             // A call that has begun is finished; the kernel waits for it.
             opcode::INTERRUPT => {}
             _ => self.answer(fs, &header, size),
@@ -127,6 +133,11 @@ impl Device {
         rustix::io::writev(&*self.device, &[IoSlice::new(out.as_bytes()), IoSlice::new(payload)])?;
         Ok(())
     }
+}
+
+/// Nobody waits for a FORGET, and each that is taken by itself costs a program its core for a while.
+fn gather_forgets() {
+    std::thread::sleep(Duration::from_millis(FORGET_PAUSE_MS));
 }
 
 fn forget_batch(fs: &dyn FileSystem, body: &[u8]) {
