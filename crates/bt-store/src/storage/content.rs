@@ -1,14 +1,21 @@
 //! The bytes of a file in memory, with real holes.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 const PAGE: u64 = 4096;
+
+/// A page as it was allocated.
+static ZEROS: LazyLock<Page> = LazyLock::new(|| Arc::new([0; PAGE as usize]));
+
+/// Copies of a file share its pages until one of them writes.
+type Page = Arc<[u8; PAGE as usize]>;
 
 /// A sparse file: pages that were never written, or were punched, take no room and read as zeros.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     len: u64,
-    pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
+    pages: BTreeMap<u64, Page>,
 }
 
 impl Content {
@@ -41,7 +48,7 @@ impl Content {
 
     pub(super) fn write(&mut self, buf: &[u8], offset: u64) {
         for_pages(offset, buf.len(), |page, within, range| {
-            let bytes = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE as usize]));
+            let bytes = Arc::make_mut(self.pages.entry(page).or_insert_with(|| ZEROS.clone()));
             bytes[within..within + range.len()].copy_from_slice(&buf[range]);
         });
         if !buf.is_empty() {
@@ -54,7 +61,7 @@ impl Content {
             return;
         }
         for page in offset / PAGE..=(offset + len - 1) / PAGE {
-            self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE as usize]));
+            self.pages.entry(page).or_insert_with(|| ZEROS.clone());
         }
         self.len = self.len.max(offset + len);
     }
@@ -70,7 +77,7 @@ impl Content {
             if from < to
                 && let Some(bytes) = self.pages.get_mut(&(from / PAGE))
             {
-                bytes[(from % PAGE) as usize..][..(to - from) as usize].fill(0);
+                Arc::make_mut(bytes)[(from % PAGE) as usize..][..(to - from) as usize].fill(0);
             }
         };
         zero(offset, end.min(offset.next_multiple_of(PAGE)));

@@ -66,6 +66,18 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// The operation before it returned: a write is not durable yet, and a sync made nothing durable.
+    fn in_flight(mut self) -> Option<Self> {
+        match &mut self {
+            Self::Sync { .. } | Self::SyncDir { .. } | Self::SyncFailed { .. } => return None,
+            Self::Write { durable, .. } | Self::ZeroFill { durable, .. } => *durable = false,
+            _ => {}
+        }
+        Some(self)
+    }
+}
+
 /// The kinds of calls, to aim a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each is the call of the same name; Write includes zero_fill")]
@@ -194,6 +206,18 @@ impl FaultStorage {
         let history = self.history();
         let mut image = CrashImage::new(&history.base, &history.base_names, seed);
         history.operations[..point].iter().for_each(|operation| image.apply(operation));
+        image.into_storage()
+    }
+
+    /// As [`FaultStorage::crash`], while the change after the first `point` is being made: it is kept, lost or torn
+    /// even if it is a write that is durable once it returned.
+    pub fn crash_during(&self, point: usize, seed: u64) -> MemoryStorage {
+        let history = self.history();
+        let mut image = CrashImage::new(&history.base, &history.base_names, seed);
+        history.operations[..point].iter().for_each(|operation| image.apply(operation));
+        if let Some(operation) = history.operations.get(point).cloned().and_then(Operation::in_flight) {
+            image.apply(&operation);
+        }
         image.into_storage()
     }
 

@@ -63,7 +63,10 @@ impl MemoryStorage {
     /// A copy that shares nothing with this one.
     pub fn deep_copy(&self) -> Self {
         let (directories, files) = self.parts();
-        Self::holding(directories, files)
+        let mut copy = Self::holding(directories, files);
+        let used = AtomicU64::new(copy.disk.used.load(Ordering::Relaxed));
+        copy.disk = Arc::new(Disk { total: self.disk.total, used });
+        copy
     }
 
     /// All directories and a copy of all files.
