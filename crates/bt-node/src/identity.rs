@@ -26,7 +26,8 @@ impl Identity {
     /// Reads and verifies all records of the directory's zone.
     pub(crate) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
         check_format(storage)?;
-        let genesis = Genesis::decode(&read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))?;
+        let genesis =
+            Genesis::decode(&read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
         let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
         let zone = find_zone(storage)?;

@@ -69,18 +69,11 @@ pub(crate) fn make(
         Some(Compression::Zstd) => bt_tree::schema::Compression::Zstd,
     };
     Engine::create(storage, &OpenOptions::default(), compression)?.close()?;
-    Ok(InitReport {
-        tree,
-        zone,
-        node: node.credential().id(),
-        root: root.credential().id(),
-        words: seed.to_words(),
-    })
+    Ok(InitReport { tree, zone, node: node.credential().id(), root: root.credential().id(), words: seed.to_words() })
 }
 
 fn first_epoch(node: &SoftwareKeyStore, tree: &TreeId, access: &AccessLog) -> Result<EpochList, Failure> {
-    let session =
-        SessionKey::issue(node, tree, now(), SESSION_SECONDS, &mut SystemEntropy).map_err(problem)?;
+    let session = SessionKey::issue(node, tree, now(), SESSION_SECONDS, &mut SystemEntropy).map_err(problem)?;
     let mut epochs = EpochList::new(access);
     epochs.advance(access, &mut Keyring::default(), &session, now(), &mut SystemEntropy).map_err(problem)?;
     Ok(epochs)

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use bt_base::Timestamp;
 use bt_base::limits::{BLOCK_SIZE, NAME_SIZE};
-use bt_fuse::{
-    Attr, Caller, DirSink, Entry, Errno, FileSystem, SetAttr, SlowCall, StatFs, Time, TimeOrNow,
-};
+use bt_fuse::{Attr, Caller, DirSink, Entry, Errno, FileSystem, SetAttr, SlowCall, StatFs, Time, TimeOrNow};
 use bt_tree::index::Tree;
 use bt_tree::schema::{Inode, ROOT_INODE};
 use bt_tree::zone::SnapshotRecord;
@@ -244,8 +242,7 @@ impl MountedZone {
             let node = snapshot << SNAPSHOT_SHIFT | listed.inode;
             let inode = if plus { view::inode(&tree, source, listed.inode).ok() } else { None };
             let found = inode.map(|inode| entry(node, &inode));
-            let taken =
-                sink.add(node, listed.sequence, u32::from(listed.kind) << 12, listed.name, found.as_ref());
+            let taken = sink.add(node, listed.sequence, u32::from(listed.kind) << 12, listed.name, found.as_ref());
             if taken { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
         .map_err(|error| errno(error.into()))
@@ -305,12 +302,8 @@ impl FileSystem for MountedZone {
             TimeOrNow::Time(time) => Timestamp { seconds: time.seconds, nanos: time.nanos },
         };
         let SetAttr { mode, uid, gid, size, atime, mtime, ctime, kill_suidgid } = *change;
-        let changes = mode.is_some()
-            || uid.is_some()
-            || gid.is_some()
-            || atime.is_some()
-            || mtime.is_some()
-            || ctime.is_some();
+        let changes =
+            mode.is_some() || uid.is_some() || gid.is_some() || atime.is_some() || mtime.is_some() || ctime.is_some();
         let build = |now| {
             changes.then(|| Change {
                 mode: mode.map(|mode| mode & 0o7777),
@@ -397,14 +390,7 @@ impl FileSystem for MountedZone {
 
     fn read(&self, node: u64, offset: u64, out: &mut [u8]) -> Result<usize> {
         match Place::of(node) {
-            Place::Live(inode) => {
-                let read = self.engine.read_file(inode, offset, out).map_err(errno)?;
-                if !self.read_only {
-                    let record = self.engine.inode(inode).map_err(errno)?;
-                    self.engine.accessed(inode, &record);
-                }
-                Ok(read)
-            }
+            Place::Live(inode) => self.engine.read_file(inode, offset, out).map_err(errno),
             Place::Snapshots => Err(Errno::EISDIR),
             Place::Frozen { snapshot, inode } => {
                 let tree = self.frozen(snapshot)?;

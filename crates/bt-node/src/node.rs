@@ -25,7 +25,8 @@ pub struct Node {
 impl Node {
     /// Opens the directory `dir`: takes its lock, verifies its records, recovers what a crash left.
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Arc<Self>, Failure> {
-        let meta = std::fs::metadata(dir).map_err(|error| Failure::io(format_args!("opening {}", dir.display()), &error))?;
+        let meta =
+            std::fs::metadata(dir).map_err(|error| Failure::io(format_args!("opening {}", dir.display()), &error))?;
         if !meta.is_dir() {
             let what = format!("{} is not a directory", dir.display());
             return Err(Failure::usage(what, "name the directory that `bt init` made"));
@@ -34,9 +35,8 @@ impl Node {
             let what = format!("{} holds no Blocktree node", dir.display());
             return Err(Failure::usage(what, "make one with `bt init DIR`, or name the right directory"));
         }
-        let lock = DirLock::acquire(dir).map_err(|error| {
-            Failure::refused(error.to_string(), "unmount it first, or let the other command end")
-        })?;
+        let lock = DirLock::acquire(dir)
+            .map_err(|error| Failure::refused(error.to_string(), "unmount it first, or let the other command end"))?;
         let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(dir).map_err(|error| Failure {
             kind: FailureKind::Io,
             what: error.to_string(),
@@ -74,9 +74,8 @@ impl Node {
             },
             ..bt_fuse::MountOptions::default()
         };
-        let mount = Mount::start(fs, mountpoint, &fuse).map_err(|error| {
-            Failure::refused(format!("mounting on {}: {error}", mountpoint.display()), "")
-        })?;
+        let mount = Mount::start(fs, mountpoint, &fuse)
+            .map_err(|error| Failure::refused(format!("mounting on {}: {error}", mountpoint.display()), ""))?;
         *self.mount.lock().expect("no panic under this lock") = Some(MountStatus {
             mountpoint: crate::control::report::escape(mountpoint.as_os_str().as_encoded_bytes()),
             transport: mount.transport().to_string(),

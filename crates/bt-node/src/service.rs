@@ -83,8 +83,7 @@ impl Node {
     }
 
     fn snapshot_info(&self, name: &[u8], record: &SnapshotRecord) -> Result<SnapshotInfo, Failure> {
-        let (inodes, held_bytes) =
-            self.engine.snapshot_size(record).map_err(failed("reading a snapshot"))?;
+        let (inodes, held_bytes) = self.engine.snapshot_size(record).map_err(failed("reading a snapshot"))?;
         Ok(SnapshotInfo { name: escape(name), revision: record.revision, created: record.time, inodes, held_bytes })
     }
 

@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, PAGE_SIZE, PAGES_PER_BLOCK};
+use bt_tree::BlockRef;
 use bt_tree::index::Tree;
-use bt_tree::schema::{Content, Extent, Slot};
+use bt_tree::schema::{Content, Extent, Inode, Slot};
 
 use crate::content::{FileState, page_of, pages_in, slot_of};
 use crate::error::{Refusal, Result};
@@ -51,9 +52,19 @@ pub enum Seek {
 }
 
 impl Vfs {
-    /// What a read of `len` bytes at `offset` consists of; short at the end of the file.
-    pub fn read(&self, source: &dyn Source, inode: u64, offset: u64, len: usize) -> Result<Vec<Piece>> {
+    /// What a read of `len` bytes at `offset` consists of (short at the end of the file), and the inode.
+    pub fn read(&self, source: &dyn Source, inode: u64, offset: u64, len: usize) -> Result<(Vec<Piece>, Inode)> {
         read(self.zone.tree(), source, self.files.get(&inode), inode, offset, len)
+    }
+
+    /// The blocks of `len` bytes from `offset` on, for whoever reads them soon.
+    pub fn blocks_ahead(&self, source: &dyn Source, inode: u64, offset: u64, len: usize) -> Result<Vec<BlockRef>> {
+        let (pieces, _) = self.read(source, inode, offset, len)?;
+        let block = |piece: Piece| match piece {
+            Piece::Block(slot, _) => Some(slot.block),
+            _ => None,
+        };
+        Ok(pieces.into_iter().filter_map(block).collect())
     }
 
     /// lseek(2) with SEEK_DATA or SEEK_HOLE.
@@ -64,7 +75,7 @@ impl Vfs {
 
 /// What a read from a state that does not change consists of.
 pub fn read_tree(tree: &Tree, source: &dyn Source, inode: u64, offset: u64, len: usize) -> Result<Vec<Piece>> {
-    read(tree, source, None, inode, offset, len)
+    Ok(read(tree, source, None, inode, offset, len)?.0)
 }
 
 /// lseek(2) in a state that does not change.
@@ -79,7 +90,7 @@ fn read(
     inode: u64,
     offset: u64,
     len: usize,
-) -> Result<Vec<Piece>> {
+) -> Result<(Vec<Piece>, Inode)> {
     let record = view::inode(tree, source, inode)?;
     let size = file.map_or(record.size, |file| file.size);
     let end = offset.saturating_add(len as u64).min(size);
@@ -94,7 +105,7 @@ fn read(
         pieces.push(piece);
         at = next;
     }
-    Ok(pieces)
+    Ok((pieces, record))
 }
 
 /// Looks for data or a hole.

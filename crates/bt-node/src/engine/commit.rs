@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use bt_base::limits::SESSION_SECONDS;
 use bt_base::{HeadHash, Revision};
-use bt_tree::{BlockRef, Head, JournalPosition, SegmentSummary, SessionKey, SignedHead};
 use bt_tree::zone::Frozen;
+use bt_tree::{BlockRef, Head, JournalPosition, SegmentSummary, SessionKey, SignedHead};
 use bt_vfs::FrozenVfs;
 
-use super::limits::{
-    COMMIT_LOG_BYTES, COMMIT_SECONDS, COMMIT_SEGMENTS, FLUSH_ROUNDS, SESSION_RENEW_SECONDS,
-};
+use super::limits::{COMMIT_LOG_BYTES, COMMIT_SECONDS, COMMIT_SEGMENTS, FLUSH_ROUNDS, SESSION_RENEW_SECONDS};
 use super::sealer::{NodeSealer, Sealer};
 use super::{Engine, Flushing};
 use crate::error::Result;

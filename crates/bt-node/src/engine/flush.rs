@@ -130,4 +130,3 @@ pub(super) fn damaged(slot: &Slot, error: super::ReadError) -> EngineError {
     let source = Box::new(error);
     EngineError::Zone(bt_tree::index::IndexError::Source { block: Box::new(slot.block), source }.into())
 }
-

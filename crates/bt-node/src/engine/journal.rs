@@ -8,8 +8,8 @@ use bt_crypto::JournalCipher;
 use bt_tree::{BATCH_PAYLOAD, BatchWriter, JournalPosition};
 use bt_vfs::op::Chunk;
 
-use super::limits::SEGMENT_SYNC_BYTES;
 use super::Engine;
+use super::limits::SEGMENT_SYNC_BYTES;
 use crate::error::{EngineError, Result};
 use crate::system::{SystemEntropy, now};
 
@@ -155,7 +155,3 @@ impl Engine {
         }
     }
 }
-
-
-
-

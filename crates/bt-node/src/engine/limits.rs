@@ -26,8 +26,6 @@ pub(super) const COMMIT_SECONDS: u64 = 5;
 pub(super) const SEGMENT_SYNC_BYTES: usize = 256 << 10;
 /// Files that one step of a flush takes, so that the state is not locked for long.
 pub(super) const FLUSH_FILES: usize = 256;
-/// Bytes that one step of a flush takes.
-pub(super) const FLUSH_STEP_BYTES: usize = 16 << 20;
 /// Rounds in which a commit flushes what was acknowledged meanwhile, before it stops operations for the rest.
 pub(super) const FLUSH_ROUNDS: usize = 8;
 /// Seconds of life below which a session key is replaced.

@@ -207,7 +207,9 @@ fn newest_head(heads: &Heads, identity: &Identity, read_only: bool) -> std::resu
         let verified = SignedHead::decode(&copy.bytes)
             .and_then(|signed| signed.verify(&identity.access).map(|_| ()).map(|()| signed));
         match verified {
-            Ok(signed) if newest.as_ref().is_none_or(|best| best.unverified().revision < signed.unverified().revision) => {
+            Ok(signed)
+                if newest.as_ref().is_none_or(|best| best.unverified().revision < signed.unverified().revision) =>
+            {
                 newest = Some(signed);
             }
             Ok(_) => {}
@@ -217,9 +219,7 @@ fn newest_head(heads: &Heads, identity: &Identity, read_only: bool) -> std::resu
             }
         }
     }
-    let both = problems.iter().any(|(file, offset)| {
-        problems.iter().any(|(other, at)| other != file && at == offset)
-    });
+    let both = problems.iter().any(|(file, offset)| problems.iter().any(|(other, at)| other != file && at == offset));
     match newest {
         Some(head) if !both || read_only => Ok(head),
         Some(head) => Err(Failure::problem(
@@ -319,13 +319,9 @@ fn find_later_batch(journal: &JournalFile, reader: &mut BatchReader<'_>, end: u6
     Ok(())
 }
 
-fn blocks_of(
-    source: &BlockSource,
-    segment: &bt_base::SegmentId,
-) -> std::result::Result<Vec<(u32, u32)>, ZoneError> {
-    let blocks = source.containers.blocks(segment).map_err(|error| {
-        ZoneError::Index(IndexError::Sink(Box::new(error)))
-    })?;
+fn blocks_of(source: &BlockSource, segment: &bt_base::SegmentId) -> std::result::Result<Vec<(u32, u32)>, ZoneError> {
+    let blocks =
+        source.containers.blocks(segment).map_err(|error| ZoneError::Index(IndexError::Sink(Box::new(error))))?;
     Ok(blocks.iter().map(|block| (block.index, block.len.saturating_sub(TAG_SIZE as u32))).collect())
 }
 

@@ -21,6 +21,8 @@ use crate::system::file_time;
 const NAME_BYTES: u64 = 4096;
 /// Bytes that one step of a copy moves through memory.
 const COPY_BYTES: u64 = 1 << 20;
+/// Reads of at least so many bytes are taken for sequential ones.
+const AHEAD_FROM: usize = 128 << 10;
 
 impl Engine {
     /// Runs one changing operation. An error from the index stops the zone: the change may be half made.
@@ -134,21 +136,15 @@ impl Engine {
 
     /// unlink(2) and rmdir(2).
     pub(crate) fn unlink(&self, directory: u64, name: &[u8], remove_directory: bool) -> Result<()> {
-        let nameless =
-            self.change(0, |vfs, now| vfs.unlink(&self.source, directory, name, remove_directory, now))?;
+        let nameless = self.change(0, |vfs, now| vfs.unlink(&self.source, directory, name, remove_directory, now))?;
         self.free_unless_held(nameless);
         Ok(())
     }
 
     /// rename(2).
-    pub(crate) fn rename(
-        &self,
-        from: (u64, &[u8]),
-        to: (u64, &[u8]),
-        flags: RenameFlags,
-    ) -> Result<()> {
-        let nameless = self
-            .change(NAME_BYTES, |vfs, now| vfs.rename(&self.source, from.0, from.1, to.0, to.1, flags, now))?;
+    pub(crate) fn rename(&self, from: (u64, &[u8]), to: (u64, &[u8]), flags: RenameFlags) -> Result<()> {
+        let nameless =
+            self.change(NAME_BYTES, |vfs, now| vfs.rename(&self.source, from.0, from.1, to.0, to.1, flags, now))?;
         self.free_unless_held(nameless);
         Ok(())
     }
@@ -174,9 +170,7 @@ impl Engine {
 
     /// Writes to a file.
     pub(crate) fn write_file(&self, inode: u64, offset: u64, data: &[u8], kill_privileges: bool) -> Result<()> {
-        self.change(data.len() as u64, |vfs, now| {
-            vfs.write(&self.source, inode, offset, data, kill_privileges, now)
-        })
+        self.change(data.len() as u64, |vfs, now| vfs.write(&self.source, inode, offset, data, kill_privileges, now))
     }
 
     /// fallocate(2).
@@ -190,16 +184,29 @@ impl Engine {
         Ok(self.read().seek(&self.source, inode, offset, what)?)
     }
 
-    /// Reads into `out`; returns the bytes read, fewer only at the end of the file.
+    /// Reads into `out`; returns the bytes read, fewer only at the end of the file. Updates the access time.
     pub(crate) fn read_file(&self, inode: u64, offset: u64, out: &mut [u8]) -> Result<usize> {
-        let pieces = self.read().read(&self.source, inode, offset, out.len())?;
-        match self.fill(&pieces, out) {
+        let (pieces, record) = self.read().read(&self.source, inode, offset, out.len())?;
+        let read = match self.fill(&pieces, out) {
             Err(_) => {
                 // A commit may have given the blocks back meanwhile: what the index says now decides.
-                let pieces = self.read().read(&self.source, inode, offset, out.len())?;
-                self.fill(&pieces, out)
+                let (pieces, _) = self.read().read(&self.source, inode, offset, out.len())?;
+                self.fill(&pieces, out)?
             }
-            done => done,
+            Ok(read) => read,
+        };
+        if out.len() >= AHEAD_FROM && read == out.len() {
+            self.read_ahead(inode, offset + read as u64, out.len());
+        }
+        self.accessed(inode, &record);
+        Ok(read)
+    }
+
+    /// Has the disk fetch what follows a large read, while this one is on its way to the reader.
+    fn read_ahead(&self, inode: u64, offset: u64, len: usize) {
+        match self.read().blocks_ahead(&self.source, inode, offset, 2 * len) {
+            Ok(blocks) => self.source.prefetch(&blocks),
+            Err(error) => tracing::debug!(%error, inode, "nothing is read ahead"),
         }
     }
 
@@ -295,9 +302,7 @@ impl Engine {
         kill_set_gid: bool,
     ) -> Result<()> {
         let bytes = NAME_BYTES + value.len() as u64;
-        self.change(bytes, |vfs, now| {
-            vfs.set_attribute(&self.source, inode, name, value, flags, kill_set_gid, now)
-        })
+        self.change(bytes, |vfs, now| vfs.set_attribute(&self.source, inode, name, value, flags, kill_set_gid, now))
     }
 
     /// removexattr(2).

@@ -1,5 +1,6 @@
 //! Reading sealed blocks: fetch, verify, decrypt, decompress, cache.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -110,11 +111,12 @@ impl BlockSource {
 
     /// Reads and opens one block into `out`, replacing its content.
     pub(crate) fn open_block(&self, block: &BlockRef, out: &mut Vec<u8>) -> Result<(), ReadError> {
-        let mut sealed = Vec::with_capacity(BLOCK_SIZE + TAG_SIZE);
-        self.containers.read_block(&block.segment, block.index, &mut sealed)?;
-        out.clear();
-        out.resize(block.len as usize, 0);
-        self.open_sealed(block, &sealed, out)
+        with_buffers(|Buffers { sealed, .. }| {
+            self.containers.read_block(&block.segment, block.index, sealed)?;
+            out.clear();
+            out.resize(block.len as usize, 0);
+            self.open_sealed(block, sealed, out)
+        })
     }
 
     /// Opens sealed bytes into `out`, which has the block's length.
@@ -143,26 +145,55 @@ impl BlockSource {
     /// Fetches a run of uncompressed blocks that follow each other in a segment with one read of the store, and opens
     /// each into its part of `out`; parts longer than their block are zero at the end.
     pub(crate) fn data_run(&self, run: &[BlockRef], parts: &mut [&mut [u8]]) -> Result<(), ReadError> {
-        let (mut sealed, mut lens) = (Vec::new(), Vec::new());
         let first = run.first().expect("a run has a block");
-        self.containers.read_run(&first.segment, first.index, run.len() as u32, &mut sealed, &mut lens)?;
-        let mut at = 0;
-        for ((block, part), len) in run.iter().zip(parts).zip(lens) {
-            let bytes = &sealed[at..at + len as usize];
-            at += len as usize;
-            let plain = (block.len as usize).min(part.len());
-            let (content, rest) = part.split_at_mut(plain);
-            if plain == block.len as usize {
-                self.open_sealed(block, bytes, content)?;
-            } else {
-                let mut whole = vec![0; block.len as usize];
-                self.open_sealed(block, bytes, &mut whole)?;
-                content.copy_from_slice(&whole[..plain]);
+        with_buffers(|Buffers { sealed, lens }| {
+            self.containers.read_run(&first.segment, first.index, run.len() as u32, sealed, lens)?;
+            let mut rest = &sealed[..];
+            for ((block, part), len) in run.iter().zip(parts).zip(lens) {
+                let (bytes, tail) = rest.split_at(*len as usize);
+                rest = tail;
+                self.open_into(block, bytes, part)?;
             }
-            rest.fill(0);
+            Ok(())
+        })
+    }
+
+    /// Opens the start of a block into `part`, with zeros where the block ends early.
+    fn open_into(&self, block: &BlockRef, sealed: &[u8], part: &mut [u8]) -> Result<(), ReadError> {
+        let plain = (block.len as usize).min(part.len());
+        let (content, rest) = part.split_at_mut(plain);
+        if plain == block.len as usize {
+            self.open_sealed(block, sealed, content)?;
+        } else {
+            let mut whole = vec![0; block.len as usize];
+            self.open_sealed(block, sealed, &mut whole)?;
+            content.copy_from_slice(&whole[..plain]);
         }
+        rest.fill(0);
         Ok(())
     }
+
+    /// Asks the disk for blocks that will be read soon.
+    pub(crate) fn prefetch(&self, run: &[BlockRef]) {
+        for run in run.chunk_by(|a, b| a.segment == b.segment && a.index + 1 == b.index) {
+            self.containers.prefetch_run(&run[0].segment, run[0].index, run.len() as u32);
+        }
+    }
+}
+
+/// Buffers for sealed bytes, kept by each thread: fresh memory for each read would cost more than opening it.
+#[derive(Default)]
+struct Buffers {
+    sealed: Vec<u8>,
+    lens: Vec<u32>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+fn with_buffers<T>(run: impl FnOnce(&mut Buffers) -> T) -> T {
+    BUFFERS.with_borrow_mut(run)
 }
 
 /// The content of a slot from its sealed plaintext.
