@@ -1,0 +1,129 @@
+//! Programs made to find faults of file systems: fsx, fio with verification, stress-ng.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use harness::run;
+use test_harness::subject::Mounted;
+
+use super::{LIMIT, program};
+
+/// Where `tools/test` puts fsx, beside what is on PATH.
+fn fsx() -> Result<std::path::PathBuf> {
+    let own = harness::target_directory()?.parent().map(|target| target.join("tools/bin/fsx"));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&on_path).map(|directory| directory.join("fsx")).chain(own);
+    candidates.find(|path| path.is_file()).context("fsx is not installed: run `cargo install fsx`, or tools/test")
+}
+
+#[test]
+fn fsx_makes_a_hundred_thousand_operations() -> Result<()> {
+    let mounted = Mounted::new("fsx")?;
+    // Beside reads and writes: mapped ones, truncation, punching, allocation, copies, syncs, closing and reopening.
+    let weights = "flen = 262144\n[weights]\nclose_open = 1\ninvalidate = 1\nread = 10\nwrite = 10\nmapread = 10\n\
+                   mapwrite = 10\ntruncate = 5\nfsync = 1\nfdatasync = 1\npunch_hole = 4\nposix_fallocate = 2\n\
+                   copy_file_range = 3\n[opsize]\nmax = 65536\n";
+    let config = mounted.scratch().path().join("fsx.toml");
+    std::fs::write(&config, weights)?;
+    let seed = fastrand::u32(..).to_string();
+    println!("fsx -S {seed}");
+    let config = config.to_str().context("a scratch path is text")?;
+    let fsx = fsx()?;
+    let name = fsx.to_str().context("the path of fsx is text")?;
+    program(mounted.directory(), name, ["-q", "-N", "100000", "-S", &seed, "-f", config, "file"])
+        .with_context(|| format!("fsx -S {seed}"))?;
+    mounted.finish()
+}
+
+#[test]
+fn fio_reads_back_what_it_wrote() -> Result<()> {
+    let mut mounted = Mounted::new("fio")?;
+    let jobs = [
+        ("psync", "randwrite", "4k", "fsync=64"),
+        ("psync", "write", "1m", "end_fsync=1"),
+        ("mmap", "randwrite", "16k", "end_fsync=1"),
+        ("libaio", "randwrite", "8k", "iodepth=16"),
+        ("psync", "randrw", "12k", "direct=1"),
+    ];
+    for (engine, pattern, size, extra) in jobs {
+        let name = format!("{engine}-{pattern}-{size}");
+        let common = ["--size=24m", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--numjobs=2"];
+        let own = [format!("--ioengine={engine}"), format!("--rw={pattern}"), format!("--bs={size}")];
+        let arguments = [format!("--name={name}"), format!("--{extra}")];
+        let all = arguments.iter().chain(&own).map(String::as_str).chain(common);
+        program(mounted.directory(), "fio", all).with_context(|| name.clone())?;
+    }
+    mounted.remount()?;
+    // What was written before the mount is verified from the disk.
+    let again = ["--name=psync-write-1m", "--rw=write", "--bs=1m", "--verify_only=1", "--ioengine=psync"];
+    let common = ["--size=24m", "--verify=crc32c", "--verify_fatal=1", "--numjobs=2"];
+    program(mounted.directory(), "fio", again.iter().chain(&common))?;
+    mounted.finish()
+}
+
+/// Stressors of stress-ng that work on any file system, with the operations (at most; two seconds are the other limit).
+const STRESSORS: &[(&str, u32)] = &[
+    ("access", 100),
+    ("aio", 300),
+    ("chmod", 200),
+    ("chown", 200),
+    ("copy-file", 20),
+    ("dentry", 2000),
+    ("dir", 1000),
+    ("dirdeep", 1000),
+    ("dirmany", 500),
+    ("fallocate", 20),
+    ("fcntl", 1000),
+    ("filename", 300),
+    ("flock", 1000),
+    ("fpunch", 5),
+    ("fstat", 500),
+    ("getdent", 200),
+    ("hdd", 300),
+    ("iomix", 300),
+    ("link", 300),
+    ("locka", 1000),
+    ("lockf", 1000),
+    ("lockofd", 1000),
+    ("mknod", 300),
+    ("msync", 50),
+    ("open", 1000),
+    ("readahead", 100),
+    ("rename", 1000),
+    ("revio", 200),
+    ("seek", 500),
+    ("sendfile", 100),
+    ("splice", 200),
+    ("symlink", 100),
+    ("sync-file", 20),
+    ("utime", 2000),
+    ("xattr", 100),
+];
+
+#[test]
+fn stress_ng_verifies_its_work() -> Result<()> {
+    let mounted = Mounted::new("stress-ng")?;
+    let failures: Vec<String> = STRESSORS
+        .iter()
+        .filter_map(|(name, operations)| stress(mounted.directory(), name, *operations).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
+    ensure!(failures.is_empty(), "{} stressors failed:\n{}", failures.len(), failures.join("\n"));
+    let left = std::fs::read_dir(mounted.directory())?.count();
+    ensure!(left == 0, "stress-ng left {left} entries that it could not remove");
+    mounted.finish()
+}
+
+fn stress(directory: &Path, name: &str, operations: u32) -> Result<()> {
+    let mut command = Command::new("stress-ng");
+    command.args([format!("--{name}"), "2".into(), format!("--{name}-ops"), operations.to_string()]);
+    command.args(["--verify", "--timeout", "2", "--hdd-bytes", "16m", "--fallocate-bytes", "16m"]);
+    command.args(["--iomix-bytes", "16m", "--readahead-bytes", "16m", "--seek-size", "16m", "--sync-file-bytes", "8m"]);
+    command.arg("--temp-path").arg(directory);
+    let done = run(&mut command, LIMIT)?;
+    ensure!(done.code() == 0, "{name} ended with {}:\n{}{}", done.status, done.stdout, done.stderr);
+    let text = done.stdout + &done.stderr;
+    ensure!(!text.contains("fail:") && !text.contains("skipped"), "{name}:\n{text}");
+    Ok(())
+}
