@@ -236,12 +236,8 @@ impl Ring {
         if self.first == self.next && self.next + len > self.size {
             self.first = 0;
         }
-        let end = self.next + len;
-        let fits_here = if self.next < self.first {
-            end < self.first
-        } else {
-            end < self.size || end == self.size && self.first > 0
-        };
+        // Where the batch fits is one of two places, since it is no longer than `free`.
+        let fits_here = self.next < self.first || self.next + len <= self.size;
         let offset = if fits_here { self.next } else { 0 };
         self.next = (offset + len) % self.size;
         assert_ne!(self.first, self.next, "a batch never fills the ring");

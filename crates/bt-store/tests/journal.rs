@@ -134,15 +134,22 @@ fn the_real_file_works_in_every_mode_and_can_be_reopened() {
 }
 
 #[test]
-fn a_journal_half_made_is_not_there() {
+fn a_journal_is_made_and_replaced_whole_or_not_at_all() {
     let storage = FaultStorage::new();
     new_journal(&storage, 8);
+    let made = storage.operation_count();
+    let journal = JournalFile::open(&storage, "journal").unwrap();
+    journal.append_sync(&batch(1, 2)).unwrap();
+    let written = storage.operation_count();
+    new_journal(&storage, 6);
     for point in 0..=storage.operation_count() {
         for seed in 0..20 {
             let crashed = storage.crash(point, seed);
-            if let Ok(journal) = JournalFile::open(&crashed, "journal") {
-                assert_eq!(journal.size(), 8 * PAGE);
-                assert!(journal.scan_from(0).unwrap().all(|page| page.unwrap().bytes == [0; 4096]));
+            match JournalFile::open(&crashed, "journal") {
+                Ok(journal) if journal.size() == 6 * PAGE => assert!(point >= written),
+                Ok(journal) if point >= written => assert_eq!(recover(&journal, 0, 1), [1]),
+                Ok(journal) => assert_eq!(journal.size(), 8 * PAGE),
+                Err(error) => assert!(error.is_not_found() && point < made, "point {point}: {error}"),
             }
             new_journal(&crashed, 8);
         }

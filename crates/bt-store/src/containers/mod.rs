@@ -146,7 +146,12 @@ impl Containers {
     }
 
     fn file(&self, number: u32) -> Result<Arc<dyn StorageFile>> {
-        self.files.get_or_insert_with(&number, || self.storage.open(&container_name(number), false))
+        if let Some(file) = self.files.get(&number) {
+            return Ok(file);
+        }
+        let file = self.storage.open(&container_name(number), false)?;
+        self.files.insert(number, file.clone());
+        Ok(file)
     }
 }
 

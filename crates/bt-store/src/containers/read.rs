@@ -115,7 +115,15 @@ impl Containers {
             error => error,
         })?;
         let place = (location.container, location.offset);
-        let header = self.tables.get_or_insert_with(&place, || read_header(&*file, id, location).map(Arc::new))?;
+        let header = match self.tables.get(&place) {
+            Some(header) => header,
+            None => {
+                // Two threads may both read it: neither waits for the other's read.
+                let header = Arc::new(read_header(&*file, id, location)?);
+                self.tables.insert(place, header.clone());
+                header
+            }
+        };
         Ok(Opened { file, start: location.offset.into(), header })
     }
 

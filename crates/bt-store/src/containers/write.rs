@@ -196,14 +196,12 @@ impl Containers {
     /// Goes on in the newest container after a start, if it has room, else makes one.
     fn next_container(&self, placement: &mut Placement, bytes: u64) -> Result<()> {
         let last = placement.last_number;
-        let known = self.map.read().expect("no panic under this lock").container(last).end;
-        if placement.current.is_none() && known > 0 {
+        // Opening made the map know all of each file, so this is the end of the file too.
+        let end = self.map.read().expect("no panic under this lock").container(last).end;
+        if placement.current.is_none() && end > 0 && end + bytes <= self.container_bytes {
             let files = WriteFiles::open(&*self.storage, last)?;
-            let end = files.buffered.len()?.next_multiple_of(ALIGNMENT).max(known);
-            if end + bytes <= self.container_bytes {
-                placement.current = Some(Current { number: last, files, end });
-                return Ok(());
-            }
+            placement.current = Some(Current { number: last, files, end });
+            return Ok(());
         }
         let number = last
             .checked_add(1)
