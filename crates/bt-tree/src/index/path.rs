@@ -117,7 +117,7 @@ impl<'a> Above<'a> {
     }
 
     /// All keys of the child are below, if there is any node to its right.
-    fn upper(&self) -> Option<&'a [u8]> {
+    pub fn upper(&self) -> Option<&'a [u8]> {
         if self.index + 1 < self.node.len() {
             return Some(self.node.page.key(self.index + 1));
         }

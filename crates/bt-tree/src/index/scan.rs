@@ -17,6 +17,10 @@ pub struct NodeVisit<'a> {
     pub level: u8,
     /// Branches above the node: 0 for the root.
     pub depth: u8,
+    /// No key below the node is less.
+    pub lower: &'a [u8],
+    /// All keys below the node are less, if there is any node to its right.
+    pub upper: Option<&'a [u8]>,
     /// The node, or what is wrong with it.
     pub node: Result<&'a Node, &'a IndexError>,
 }
@@ -66,7 +70,7 @@ impl Tree {
                 };
                 match loaded {
                     Ok(node) => walker.visit_node(Some(block), &node, None),
-                    Err(error) => walker.visit_damaged(block, self.level, &error),
+                    Err(error) => walker.visit_damaged(block, self.level, &error, None),
                 }
             }
         };
@@ -81,13 +85,11 @@ fn scan_up(
     visit: &mut VisitRecord<'_>,
 ) -> Result<ControlFlow<()>, IndexError> {
     if node.level == 0 {
-        let first = if from.is_empty() { 0 } else { node.page.search(from).unwrap_or_else(|at| at) };
+        let first = node.page.search(from).unwrap_or_else(|at| at);
         let stops = |at: usize| visit(node.page.key(at), node.page.value(at)).is_break();
         return Ok(stop_if((first..node.len()).any(stops)));
     }
-    let first = if from.is_empty() { 0 } else { node.child_for(from) };
-    for index in first..node.len() {
-        let from = if index == first { from } else { &[] };
+    for index in node.child_for(from)..node.len() {
         let here = Above { node, index, above };
         let flow = match &node.children[index] {
             Some(child) => scan_up(child, source, from, Some(&here), visit)?,
@@ -114,7 +116,6 @@ fn scan_down(
     }
     let last = bound.map_or(node.len() - 1, |bound| node.child_for(bound));
     for index in (0..=last).rev() {
-        let bound = bound.filter(|_| index == last);
         let here = Above { node, index, above };
         let flow = match &node.children[index] {
             Some(child) => scan_down(child, source, bound, Some(&here), visit)?,
@@ -131,6 +132,11 @@ fn stop_if(stop: bool) -> ControlFlow<()> {
     if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
+/// The bounds of the keys below a node.
+fn bounds<'a>(above: Option<&Above<'a>>) -> (&'a [u8], Option<&'a [u8]>) {
+    above.map_or((&[], None), |above| (above.lower(), above.upper()))
+}
+
 struct Walker<'a> {
     source: &'a dyn NodeSource,
     top: u8,
@@ -139,7 +145,8 @@ struct Walker<'a> {
 
 impl Walker<'_> {
     fn visit_node(&mut self, block: Option<&BlockRef>, node: &Node, above: Option<&Above<'_>>) -> ControlFlow<()> {
-        let visit = NodeVisit { block, level: node.level, depth: self.top - node.level, node: Ok(node) };
+        let (lower, upper) = bounds(above);
+        let visit = NodeVisit { block, level: node.level, depth: self.top - node.level, lower, upper, node: Ok(node) };
         match (self.visit)(visit) {
             Walk::Into => self.visit_children(node, above),
             Walk::Over => ControlFlow::Continue(()),
@@ -147,9 +154,17 @@ impl Walker<'_> {
         }
     }
 
-    fn visit_damaged(&mut self, block: &BlockRef, level: u8, error: &IndexError) -> ControlFlow<()> {
-        let depth = self.top - level;
-        stop_if((self.visit)(NodeVisit { block: Some(block), level, depth, node: Err(error) }) == Walk::Stop)
+    fn visit_damaged(
+        &mut self,
+        block: &BlockRef,
+        level: u8,
+        error: &IndexError,
+        above: Option<&Above<'_>>,
+    ) -> ControlFlow<()> {
+        let (depth, (lower, upper)) = (self.top - level, bounds(above));
+        stop_if(
+            (self.visit)(NodeVisit { block: Some(block), level, depth, lower, upper, node: Err(error) }) == Walk::Stop,
+        )
     }
 
     fn visit_children(&mut self, node: &Node, above: Option<&Above<'_>>) -> ControlFlow<()> {
@@ -159,7 +174,7 @@ impl Walker<'_> {
                 Some(child) => self.visit_node(child.sealed_as(), child, Some(&here))?,
                 None => match here.load(self.source) {
                     Ok(child) => self.visit_node(Some(&here.reference()), &child, Some(&here))?,
-                    Err(error) => self.visit_damaged(&here.reference(), node.level - 1, &error)?,
+                    Err(error) => self.visit_damaged(&here.reference(), node.level - 1, &error, Some(&here))?,
                 },
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::testing::{Random, Store};
+use super::tree::Root;
 use super::{DeadNode, IndexError, KEY_SIZE, NODE_SIZE, Node, Tree, VALUE_SIZE, Walk};
 use crate::block::BlockRef;
 
@@ -123,6 +124,53 @@ fn leaves_in_memory(tree: &Tree, store: &Store) -> usize {
         Walk::Into
     });
     leaves
+}
+
+#[test]
+fn leaves_and_branches_may_split_at_once() {
+    (0..6).for_each(split_leaves_and_branches);
+}
+
+fn split_leaves_and_branches(seed: u64) {
+    println!("seed {seed}");
+    let (store, mut random) = (Store::default(), Random(seed));
+    let key = |pair: u16, place: u8| [&pair.to_be_bytes()[..], &[b'x'; 509], &[place]].concat();
+    let mut tree = Tree::empty();
+    let mut pairs: Vec<u16> = (0..800).collect();
+    for pair in &pairs {
+        tree.insert(&store, &key(*pair, 1), &[1; 7600]).unwrap();
+        tree.insert(&store, &key(*pair, 3), &[3; 7600]).unwrap();
+    }
+    (1..pairs.len()).for_each(|at| pairs.swap(at, random.below(at + 1)));
+    for pair in &pairs {
+        tree.insert(&store, &key(*pair, 2), &[2; VALUE_SIZE]).unwrap();
+    }
+    let expected = (0..800).flat_map(|pair| (1..=3).map(move |place| key(pair, place)));
+    let mut found = Vec::new();
+    let mut collect = |key: &[u8], _: &[u8]| {
+        found.push(key.to_vec());
+        ControlFlow::Continue(())
+    };
+    tree.scan(&store, &[], &mut collect).unwrap();
+    assert!(found.into_iter().eq(expected));
+    for pair in 0..800 {
+        assert!((1..=3).all(|place| tree.contains(&store, &key(pair, place)).unwrap()), "{pair}");
+    }
+}
+
+#[test]
+fn a_leaf_takes_little_more_memory_than_a_page() {
+    let (store, mut random) = (Store::default(), Random(5));
+    let mut tree = filled(&store, 0..50, &[7; 200]);
+    for _ in 0..1000 {
+        let len = 100 + random.below(150);
+        tree.insert(&store, &key(random.below(50) as u32), &vec![8; len]).unwrap();
+    }
+    tree.walk_nodes(&store, &mut |visit| {
+        let size = visit.node.unwrap().memory_size();
+        assert!(size < NODE_SIZE * 3 / 2, "{size} bytes");
+        Walk::Into
+    });
 }
 
 #[test]
@@ -289,6 +337,21 @@ fn a_release_leaves_nothing_in_memory() {
     store.loads.set(0);
     count(&tree, &store);
     assert_eq!(store.loads.get(), leaves(&tree, &store).len() + 1);
+}
+
+#[test]
+fn a_release_keeps_what_changed_during_the_commit_and_nothing_else() {
+    let store = Store::default();
+    let mut tree = filled(&store, 0..1000, &[7; 100]);
+    let frozen = tree.clone();
+    tree.update(&store, &key(500), |value| value[0] = 8).unwrap();
+    frozen.seal(&mut store.sink()).unwrap();
+    drop(frozen);
+    tree.release_clean();
+    assert_eq!(tree.dirty_nodes(), 2);
+    let Some(Root::Memory(root)) = &tree.root else { panic!("the root changed") };
+    assert_eq!(root.children.iter().flatten().count(), 1);
+    assert_eq!(count(&tree, &store), 1000);
 }
 
 #[test]
