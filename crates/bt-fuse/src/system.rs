@@ -7,7 +7,7 @@ const PR_SET_IO_FLUSHER: libc::c_int = 57;
 
 /// Marks the calling thread, and threads it starts, as serving a file system: when they need memory, the kernel does
 /// not try to get it by writing back pages of file systems, which could be ours. Needs CAP_SYS_RESOURCE.
-pub(crate) fn become_io_flusher() {
+pub fn become_io_flusher() {
     // SAFETY: PR_SET_IO_FLUSHER takes four integers and touches no memory of ours.
     let result = unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
     if result != 0 {

@@ -14,7 +14,7 @@ use bt_vfs::FrozenVfs;
 use super::limits::{COMMIT_LOG_BYTES, COMMIT_SECONDS, COMMIT_SEGMENTS, FLUSH_ROUNDS, SESSION_RENEW_SECONDS};
 use super::sealer::{NodeSealer, Sealer};
 use super::{Engine, Flushing};
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::system::{SystemEntropy, now};
 
 /// A snapshot that a commit takes: its number and where its root went.
@@ -41,7 +41,7 @@ impl Engine {
             Err(error) if error.is_no_space() && self.release_ballast() => self.try_commit(flushing, snapshot),
             other => other,
         };
-        self.settle();
+        self.settle(result.as_ref().is_err_and(EngineError::is_no_space));
         if result.is_ok() {
             self.space.refresh(&*self.storage);
             self.restore_ballast();
@@ -77,7 +77,7 @@ impl Engine {
         self.stop_on_error(self.write_frozen(flushing, frozen, position))
     }
 
-    fn write_frozen(
+    pub(super) fn write_frozen(
         &self,
         flushing: &mut Flushing,
         frozen: FrozenVfs,
@@ -159,11 +159,8 @@ impl Engine {
         let hash: HeadHash = signed.hash();
         (flushing.revision, flushing.head, flushing.committed) = (revision, hash, time);
         flushing.root = Some(root);
-        for id in std::mem::replace(&mut flushing.dropping, removed) {
-            if let Err(error) = self.containers.drop_segment(&id) {
-                tracing::warn!(%error, segment = %id, "a segment that nobody needs could not be dropped");
-            }
-        }
+        let unneeded = std::mem::replace(&mut flushing.dropping, removed);
+        self.drop_unpinned(flushing, unneeded);
         Ok(())
     }
 
@@ -253,6 +250,7 @@ impl Committer {
 }
 
 fn run(engine: &Engine) {
+    bt_fuse::become_io_flusher();
     let mut last = Instant::now();
     while engine.stopped().is_none() {
         {
@@ -268,7 +266,7 @@ fn run(engine: &Engine) {
         }
         if let Err(error) = step(engine, &mut last) {
             tracing::error!(%error, "writing changes in the background failed");
-            engine.settle();
+            engine.settle(error.is_no_space());
         }
     }
 }
@@ -292,7 +290,7 @@ fn step(engine: &Engine, last: &mut Instant) -> Result<()> {
 
 impl Engine {
     /// Frees inodes without a name that nobody holds, a step at a time.
-    fn free_orphans(&self) -> Result<()> {
+    pub(super) fn free_orphans(&self) -> Result<()> {
         loop {
             let waiting = std::mem::take(&mut *self.unused.lock().expect("no panic under this lock"));
             if waiting.is_empty() {

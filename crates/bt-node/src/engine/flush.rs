@@ -28,7 +28,7 @@ impl Engine {
             flushing.added.extend(segments);
             self.gauge(&vfs);
             drop(vfs);
-            self.settle();
+            self.settle(false);
         }
         Ok(())
     }

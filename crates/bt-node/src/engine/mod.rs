@@ -14,16 +14,22 @@
 //!   is unknown until the zone is opened again.
 //! * An operation that failed halfway stops the zone too: its state is never committed.
 
+mod check;
 mod commit;
+#[cfg(test)]
+mod crash;
 mod flush;
 mod journal;
 mod limits;
 mod open;
 mod operations;
+mod pin;
 mod sealer;
 mod snapshots;
 mod source;
 mod space;
+#[cfg(test)]
+mod testing;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -33,14 +39,16 @@ use bt_base::{HeadHash, Revision, SegmentId, Timestamp};
 use bt_store::{Ballast, Containers, Heads, JournalFile, Storage};
 use bt_tree::schema::Compression;
 use bt_tree::{BlockRef, JournalPosition, SegmentSummary, SessionKey};
-use bt_vfs::{LookupCounts, Vfs};
+use bt_vfs::{LookupCounts, Refusal, Vfs};
 
 use crate::error::{EngineError, Result};
 use crate::identity::Identity;
 
+pub(crate) use check::check_storage;
 pub(crate) use commit::Committer;
 use journal::Journal;
 use limits::Limits;
+use pin::Pin;
 use sealer::SegmentIds;
 pub(crate) use source::{BlockSource, ReadError};
 use space::SpaceGauge;
@@ -96,6 +104,10 @@ struct Flushing {
     removed: VecDeque<SegmentId>,
     /// Segments listed as removed by the newest head: dropped when the next is published.
     dropping: Vec<SegmentId>,
+    /// Readers of a committed state: no segment goes while there is one.
+    pins: usize,
+    /// Segments that go with the last of them.
+    deferred: Vec<SegmentId>,
 }
 
 /// What the committer waits for.
@@ -103,6 +115,8 @@ struct Flushing {
 struct Progress {
     asked: bool,
     closing: bool,
+    /// The last flush or commit found the disk full: waiting for memory would be in vain.
+    full: bool,
     /// Counts ended flushes and commits.
     settled: u64,
 }
@@ -146,7 +160,7 @@ impl Engine {
 
     fn check_writable(&self) -> Result<()> {
         if self.read_only {
-            return Err(bt_vfs::Refusal::ReadOnly.into());
+            return Err(Refusal::ReadOnly.into());
         }
         match self.stopped() {
             Some(why) => Err(EngineError::Stopped(why.to_owned())),
@@ -172,8 +186,12 @@ impl Engine {
         self.wake.notify_one();
     }
 
-    fn settle(&self) {
-        self.progress.lock().expect("no panic under this lock").settled += 1;
+    /// A flush or commit ended; those who wait look again.
+    fn settle(&self, full: bool) {
+        let mut progress = self.progress.lock().expect("no panic under this lock");
+        progress.settled += 1;
+        progress.full = full;
+        drop(progress);
         self.settled.notify_all();
     }
 
@@ -183,17 +201,19 @@ impl Engine {
             || self.dirty_nodes.load(Ordering::Relaxed) > self.limits.dirty_nodes
     }
 
-    /// Waits until there is memory for another change.
+    /// Waits until there is memory for another change; [`Refusal::NoSpace`] when a full disk is in the way.
     fn wait_for_room(&self) -> Result<()> {
         if !self.is_crowded() {
             return Ok(());
         }
-        self.ask();
         let mut progress = self.progress.lock().expect("no panic under this lock");
         while self.is_crowded() && self.stopped().is_none() && !progress.closing {
             progress.asked = true;
             self.wake.notify_one();
             progress = self.settled.wait(progress).expect("no panic under this lock");
+            if progress.full {
+                return Err(Refusal::NoSpace.into());
+            }
         }
         drop(progress);
         self.check_writable()

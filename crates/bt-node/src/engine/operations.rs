@@ -28,7 +28,11 @@ impl Engine {
     /// Runs one changing operation. An error from the index stops the zone: the change may be half made.
     fn change<T>(&self, bytes: u64, run: impl FnOnce(&mut Vfs, Timestamp) -> bt_vfs::Result<T>) -> Result<T> {
         self.check_writable()?;
-        self.wait_for_room()?;
+        match self.wait_for_room() {
+            // What gives space back must go on when the disk is full.
+            Err(error) if bytes == 0 && error.is_no_space() => {}
+            other => other?,
+        }
         if bytes > 0 {
             self.reserve(bytes)?;
         }
