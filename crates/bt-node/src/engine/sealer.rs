@@ -138,6 +138,10 @@ impl NodeSink for NodeSealer<'_, '_> {
         self.0.seal(encoded).map_err(|error| IndexError::Sink(Box::new(error)))
     }
 
+    fn finish(&mut self) -> Result<(), IndexError> {
+        self.0.write_open().map_err(|error| IndexError::Sink(Box::new(error)))
+    }
+
     fn sealed(&mut self, block: &BlockRef, node: &Arc<Node>) {
         self.0.source.keep_node(block, node);
     }
