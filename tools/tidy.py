@@ -110,7 +110,7 @@ def purity(members):
                 path = os.path.join(folder, file)
                 inside = os.path.relpath(path, source)
                 exempt = IMPURE_FILES.get(package["name"])
-                if not file.endswith(".rs") or re.search(r"(^|[/_])(tests?|testing)(\.rs|/)", inside):
+                if not file.endswith(".rs") or re.search(r"(^|[/_])(tests?|testing|conformance)(\.rs|/)", inside):
                     continue
                 if exempt and exempt.search(inside):
                     continue
