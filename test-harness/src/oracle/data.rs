@@ -68,9 +68,9 @@ impl FileHistory {
         let (smallest, largest) = (sizes.iter().min().expect("one at least"), sizes.iter().max().expect("one"));
         ensure!(
             (*smallest..=*largest).contains(&found.len()),
-            "its size is {}, not from {smallest} to {largest} ({sure} changes are durable, {} came later)",
+            "its size is {}, not from {smallest} to {largest} ({})",
             found.len(),
-            later.len()
+            self.explained(at_least)
         );
         for (at, byte) in found.iter().enumerate() {
             let durable = base.get(at) == Some(byte);
@@ -78,13 +78,20 @@ impl FileHistory {
             let hole = *byte == 0 && at >= *smallest;
             ensure!(
                 durable || hole || later.iter().any(|change| change.puts(at, *byte)),
-                "byte {at} is {byte:#04x}, the durable content has {:x?} there ({sure} changes are durable, {} came \
-                 later)",
+                "byte {at} is {byte:#04x}, the durable content has {:x?} there ({})",
                 base.get(at),
-                later.len()
+                self.explained(at_least)
             );
         }
         Ok(())
+    }
+
+    fn explained(&self, at_least: usize) -> String {
+        format!(
+            "of {} changes {} were acknowledged as durable, {at_least} belong to a rename over another file",
+            self.changes.len(),
+            self.durable
+        )
     }
 }
 
