@@ -160,7 +160,9 @@ impl Vfs {
                 }
             }
         }
-        let nameless: Vec<u64> = self.orphans.keys().copied().chain(replay.nameless).collect();
+        // Those that the head's index has a record of are left to be freed in the background.
+        let made = self.orphans.iter().filter(|(_, recorded)| !**recorded).map(|(inode, _)| *inode);
+        let nameless: Vec<u64> = made.chain(replay.nameless).collect();
         for inode in nameless {
             if self.orphans.contains_key(&inode) {
                 while !self.free(source, inode)? {}

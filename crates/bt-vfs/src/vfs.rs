@@ -69,7 +69,10 @@ impl Vfs {
     /// The state at a head that covers log records up to `covered`.
     pub fn open(source: &dyn Source, zone: Zone, covered: u64) -> Result<Self> {
         let record = zone.record(source)?;
-        Ok(Self::over(zone, record, covered))
+        let mut vfs = Self::over(zone, record, covered);
+        // A journal record may give one of them a name.
+        vfs.adopt_orphans(source)?;
+        Ok(vfs)
     }
 
     fn over(zone: Zone, record: ZoneRecord, covered: u64) -> Self {
