@@ -174,10 +174,8 @@ impl Vfs {
         }
         file.journaled = file.pages.values().any(|page| page.journaled);
         if !file.is_dirty() {
+            // It stays ordered until the journal or a head has it.
             file.journaled = false;
-            if std::mem::take(&mut file.ordered) {
-                self.ordered.remove(&planned.inode);
-            }
             file.clean_at = Some(next);
             self.cleaning.push((next, planned.inode));
         }

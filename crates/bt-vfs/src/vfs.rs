@@ -233,6 +233,7 @@ impl Vfs {
         for (_, inode) in done {
             if self.files.get(&inode).is_some_and(|file| file.clean_at.is_some_and(|at| at <= revision)) {
                 self.files.remove(&inode);
+                self.ordered.remove(&inode);
             }
         }
     }
