@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use bt_fuse::{Mount, TransportChoice};
 use bt_store::{DirLock, FileStorage, Storage};
 
-use crate::control::report::MountStatus;
-use crate::control::{Failure, FailureKind};
-use crate::engine::{Committer, Engine};
+use crate::control::report::{CheckReport, MountStatus};
+use crate::control::{Failure, FailureKind, OnProgress};
+use crate::engine::{Committer, Engine, check_storage};
 use crate::mountfs::MountedZone;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::system::now;
@@ -23,25 +23,15 @@ pub struct Node {
 }
 
 impl Node {
+    /// Checks the directory `dir`, which no process serves, without opening its zone: it may be too damaged for that.
+    pub fn check(dir: &Path, deep: bool, progress: OnProgress<'_>) -> Result<CheckReport, Failure> {
+        let (_lock, storage) = open_storage(dir)?;
+        check_storage(storage, deep, progress)
+    }
+
     /// Opens the directory `dir`: takes its lock, verifies its records, recovers what a crash left.
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Arc<Self>, Failure> {
-        let meta =
-            std::fs::metadata(dir).map_err(|error| Failure::io(format_args!("opening {}", dir.display()), &error))?;
-        if !meta.is_dir() {
-            let what = format!("{} is not a directory", dir.display());
-            return Err(Failure::usage(what, "name the directory that `bt init` made"));
-        }
-        if !dir.join(crate::layout::FORMAT).exists() {
-            let what = format!("{} holds no Blocktree node", dir.display());
-            return Err(Failure::usage(what, "make one with `bt init DIR`, or name the right directory"));
-        }
-        let lock = DirLock::acquire(dir)
-            .map_err(|error| Failure::refused(error.to_string(), "unmount it first, or let the other command end"))?;
-        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(dir).map_err(|error| Failure {
-            kind: FailureKind::Io,
-            what: error.to_string(),
-            hint: String::new(),
-        })?);
+        let (lock, storage) = open_storage(dir)?;
         let engine = Engine::open(storage, options)?;
         let committer = if options.read_only {
             None
@@ -93,6 +83,28 @@ impl Node {
         }
         self.engine.close()
     }
+}
+
+/// The files of a node's directory, locked against other processes.
+fn open_storage(dir: &Path) -> Result<(DirLock, Arc<dyn Storage>), Failure> {
+    let meta =
+        std::fs::metadata(dir).map_err(|error| Failure::io(format_args!("opening {}", dir.display()), &error))?;
+    if !meta.is_dir() {
+        let what = format!("{} is not a directory", dir.display());
+        return Err(Failure::usage(what, "name the directory that `bt init` made"));
+    }
+    if !dir.join(crate::layout::FORMAT).exists() {
+        let what = format!("{} holds no Blocktree node", dir.display());
+        return Err(Failure::usage(what, "make one with `bt init DIR`, or name the right directory"));
+    }
+    let lock = DirLock::acquire(dir)
+        .map_err(|error| Failure::refused(error.to_string(), "unmount it first, or let the other command end"))?;
+    let storage = FileStorage::open(dir).map_err(|error| Failure {
+        kind: FailureKind::Io,
+        what: error.to_string(),
+        hint: String::new(),
+    })?;
+    Ok((lock, Arc::new(storage)))
 }
 
 /// A mounted node.

@@ -15,6 +15,8 @@ impl Service for Node {
         match request {
             Request::Status => Ok(Response::Status(Box::new(self.status()?))),
             Request::Sync => self.sync(),
+            Request::Check { deep } => Ok(Response::Checked(self.engine.check(deep, progress)?)),
+            Request::Check { deep } => Ok(Response::Checked(self.engine.check(deep, progress)?)),
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),
             Request::SnapshotDelete { name } => self.delete_snapshot(&name, progress),

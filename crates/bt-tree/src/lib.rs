@@ -40,7 +40,8 @@
 //! # Where to start
 //!
 //! * [`head`]: the record that holds everything together, and how it is verified.
-//! * [`index`], [`schema`], [`zone`]: the B+tree, what its records say, and which blocks are alive.
+//! * [`index`], [`schema`], [`zone`]: the B+tree, what its records say, and which blocks are alive; [`check`] finds
+//!   what is wrong with them.
 //! * [`batch`]: the journal, which fsync waits for.
 //! * [`genesis`], [`birth`], [`access`], [`epoch`], [`session`]: who may do what, and with which keys.
 //!
@@ -50,6 +51,7 @@ pub mod access;
 pub mod batch;
 pub mod birth;
 pub mod block;
+pub mod check;
 #[cfg(test)]
 mod decoder_tests;
 mod envelope;

@@ -553,6 +553,14 @@ impl DeadRecord {
     }
 }
 
+/// Decodes a count record: references beyond the first, at least one.
+pub fn decode_count(bytes: &[u8]) -> Result<u32, DecodeError> {
+    let mut reader = Reader::new("count record", bytes);
+    let extra = reader.u32()?;
+    reader.end()?;
+    if extra == 0 { Err(reader.error("a count of nothing")) } else { Ok(extra) }
+}
+
 /// Reads fixed-width little-endian fields; running out of bytes is an error.
 pub(crate) struct Reader<'a> {
     what: &'static str,

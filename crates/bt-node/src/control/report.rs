@@ -107,6 +107,8 @@ pub struct CheckReport {
     pub blocks: u64,
     /// Sealed bytes verified.
     pub bytes: u64,
+    /// Segments that nothing names: a crash left them, and reclaiming drops them.
+    pub leftovers: u64,
     /// Problems found, also those that `problems` had no room for.
     pub problem_count: u64,
     /// The problems.

@@ -83,6 +83,8 @@ impl Engine {
                 added: Vec::new(),
                 removed: VecDeque::new(),
                 dropping: Vec::new(),
+                pins: 0,
+                deferred: Vec::new(),
             },
             Some(signed) => Flushing::after(signed),
         };
@@ -162,6 +164,8 @@ impl Flushing {
             added: Vec::new(),
             removed: VecDeque::new(),
             dropping: head.removed.clone(),
+            pins: 0,
+            deferred: Vec::new(),
         }
     }
 }
@@ -291,7 +295,7 @@ fn replay_journal(
 }
 
 /// The bytes of what may be a batch at a place of the journal.
-fn batch_at(journal: &JournalFile, place: u64) -> Result<Option<Vec<u8>>> {
+pub(super) fn batch_at(journal: &JournalFile, place: u64) -> Result<Option<Vec<u8>>> {
     let page = journal.read_at(place, PAGE_SIZE)?;
     match BatchFrame::peek(&page) {
         Ok(Some(frame)) if place + frame.total_len() as u64 <= journal.size() => {
@@ -303,7 +307,7 @@ fn batch_at(journal: &JournalFile, place: u64) -> Result<Option<Vec<u8>>> {
 }
 
 /// A good batch behind the end means that what lies between was written and is damaged.
-fn find_later_batch(journal: &JournalFile, reader: &mut BatchReader<'_>, end: u64) -> Result<()> {
+pub(super) fn find_later_batch(journal: &JournalFile, reader: &mut BatchReader<'_>, end: u64) -> Result<()> {
     for page in journal.scan_from(end % journal.size())? {
         let page = page?;
         if !matches!(BatchFrame::peek(&page.bytes), Ok(Some(_))) {

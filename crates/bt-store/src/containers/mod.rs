@@ -93,6 +93,27 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// The number of its container.
     pub container: u32,
+    /// Where it begins there, in bytes.
+    pub offset: u64,
+}
+
+impl SegmentInfo {
+    /// The file that it lies in, relative to the node's directory.
+    pub fn file(&self) -> String {
+        container_name(self.container)
+    }
+
+    fn new(id: SegmentId, location: &locations::Location) -> Self {
+        Self {
+            id,
+            zone: location.zone,
+            epoch: location.epoch,
+            blocks: u32::from(location.block_count),
+            bytes: placed_bytes(location.total),
+            container: location.container,
+            offset: location.offset.into(),
+        }
+    }
 }
 
 /// What the containers take.
@@ -112,15 +133,12 @@ impl Containers {
     /// All segments, in no order. Leftovers of a crash are among them: drop those that no head knows.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let map = self.map.read().expect("no panic under this lock");
-        let info = |(id, location): (&SegmentId, &locations::Location)| SegmentInfo {
-            id: *id,
-            zone: location.zone,
-            epoch: location.epoch,
-            blocks: u32::from(location.block_count),
-            bytes: placed_bytes(location.total),
-            container: location.container,
-        };
-        map.segments().map(info).collect()
+        map.segments().map(|(id, location)| SegmentInfo::new(*id, location)).collect()
+    }
+
+    /// One segment; none when the map does not know it.
+    pub fn segment(&self, id: &SegmentId) -> Option<SegmentInfo> {
+        self.locate(id).map(|location| SegmentInfo::new(*id, &location))
     }
 
     /// Whether the map knows this segment.

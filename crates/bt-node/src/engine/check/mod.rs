@@ -1,0 +1,221 @@
+//! `bt check`: verifies everything from the head down, changes nothing, and names what is damaged.
+//!
+//! It looks at the zone as the newest stored head shows it, and at every snapshot; what has happened since is left
+//! out, so a mounted zone goes on meanwhile. Segments that this state needs are kept until the check ends (see
+//! [`Pin`]). Nothing is taken from the mount's caches: all is read from the disk again.
+//!
+//! The steps, each of which goes on where the one before found damage:
+//! 1. the node's records: genesis, birth, access log, epochs ([`Identity::load`]);
+//! 2. both files of heads ([`heads`]) and the journal above the newest head ([`journal`]);
+//! 3. the index of the newest head and of each snapshot ([`bt_tree::check`]); with `deep`, every block of file data;
+//! 4. accounts against references, and against the segments of the store ([`blocks`]);
+//! 5. the paths of the inodes that problems were found in ([`paths`]).
+
+mod blocks;
+mod heads;
+mod journal;
+mod paths;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bt_base::SegmentId;
+use bt_store::containers::LOCATIONS_FILE;
+use bt_store::{Containers, SegmentInfo, Storage, StoreError};
+use bt_tree::SignedHead;
+use bt_tree::check::{Flaw, References, StateSummary, check_state};
+use bt_tree::index::Tree;
+use bt_tree::zone::SnapshotState;
+
+use super::{BlockSource, Engine, Pin};
+use crate::control::report::CheckReport;
+use crate::control::{Failure, FailureKind, OnProgress, Progress};
+use crate::identity::Identity;
+use blocks::{BlockCheck, check_segments};
+use report::Findings;
+
+/// Bytes of index nodes that a check keeps in memory to look records up.
+const NODE_CACHE_BYTES: u64 = 16 << 20;
+
+impl Engine {
+    /// Checks the zone while it is open.
+    pub(crate) fn check(&self, deep: bool, progress: OnProgress<'_>) -> Result<CheckReport, Failure> {
+        Check::new(self.storage.clone(), self.containers.clone(), Some(self), deep, progress).run()
+    }
+}
+
+/// Checks a zone that is not open, and that may be too damaged to be opened.
+pub(crate) fn check_storage(
+    storage: Arc<dyn Storage>,
+    deep: bool,
+    progress: OnProgress<'_>,
+) -> Result<CheckReport, Failure> {
+    let containers = Containers::open(storage.clone()).map_err(|error| Failure {
+        kind: if error.is_damage() { FailureKind::Problem } else { FailureKind::Io },
+        what: error.to_string(),
+        hint: String::new(),
+    })?;
+    Check::new(storage, Arc::new(containers), None, deep, progress).run()
+}
+
+struct Check<'a> {
+    storage: Arc<dyn Storage>,
+    containers: Arc<Containers>,
+    engine: Option<&'a Engine>,
+    deep: bool,
+    progress: OnProgress<'a>,
+    report: CheckReport,
+    findings: Findings,
+}
+
+/// What is checked: the newest head, and the store as it was then.
+struct Frozen<'a> {
+    head: Option<SignedHead>,
+    /// Segments of the store.
+    stored: Vec<SegmentInfo>,
+    /// Segments that are stored for other reasons than an account.
+    expected: HashSet<SegmentId>,
+    _pin: Option<Pin<'a>>,
+}
+
+impl<'a> Check<'a> {
+    fn new(
+        storage: Arc<dyn Storage>,
+        containers: Arc<Containers>,
+        engine: Option<&'a Engine>,
+        deep: bool,
+        progress: OnProgress<'a>,
+    ) -> Self {
+        let report = CheckReport { deep, ..CheckReport::default() };
+        Self { storage, containers, engine, deep, progress, report, findings: Findings::default() }
+    }
+
+    fn run(mut self) -> Result<CheckReport, Failure> {
+        let loaded = match Identity::load(&*self.storage) {
+            Ok(identity) => Some(identity),
+            Err(failure) if failure.kind != FailureKind::Problem => return Err(failure),
+            Err(failure) => {
+                self.findings.add(failure.what, "the node's records", failure.hint);
+                None
+            }
+        };
+        if let Some(identity) = loaded.as_ref().or(self.engine.map(|engine| &engine.identity)) {
+            self.check_zone(identity)?;
+        }
+        (self.report.problem_count, self.report.problems) = self.findings.finish();
+        Ok(self.report)
+    }
+
+    fn check_zone(&mut self, identity: &Identity) -> Result<(), Failure> {
+        // Other findings are of segments: those that are needed are checked below, others a crash left.
+        for finding in self.containers.findings() {
+            if matches!(finding, StoreError::Damaged { file, .. } if file == LOCATIONS_FILE) {
+                self.findings.add(finding.to_string(), LOCATIONS_FILE, report::REBUILT);
+            }
+        }
+        let mut frozen = self.freeze(identity);
+        let Some(signed) = frozen.head.take() else { return Ok(()) };
+        self.report.revision = signed.unverified().revision;
+        let journal = self.check_journal(identity, &signed);
+        frozen.expected.extend(journal.announced);
+        self.check_index(identity, &signed, &frozen)
+    }
+
+    /// Takes the newest head, and keeps what it needs.
+    fn freeze(&mut self, identity: &Identity) -> Frozen<'a> {
+        let mut flushing = self.engine.map(|engine| (engine, engine.flushing()));
+        let serving =
+            flushing.as_ref().map(|(engine, flushing)| (engine.is_read_only(), flushing.revision, flushing.head));
+        let checked = heads::check(&self.storage, identity, serving, &mut self.findings);
+        self.report.heads = checked.verified;
+        let mut expected = HashSet::new();
+        if let Some((_, flushing)) = &flushing {
+            expected.extend(flushing.unaccounted_for());
+        }
+        for head in checked.newest.iter().chain(&checked.previous) {
+            expected.extend(&head.unverified().removed);
+        }
+        let stored = self.containers.segments();
+        let pin = flushing.as_mut().map(|(engine, flushing)| engine.pin(flushing));
+        Frozen { head: checked.newest, stored, expected, _pin: pin }
+    }
+
+    fn check_journal(&mut self, identity: &Identity, head: &SignedHead) -> journal::Checked {
+        let checked = journal::check(&*self.storage, identity, head);
+        let checked = match (checked, self.engine) {
+            (Err(_), Some(engine)) => {
+                // A batch may have been written meanwhile: again, while nobody writes, from the head that counts now.
+                let _journal = engine.journal.lock().unwrap_or_else(|_| panic!("a journal write panicked"));
+                let _flushing = engine.flushing();
+                match heads::newest(&self.storage, identity) {
+                    Some(newest) => journal::check(&*self.storage, identity, &newest),
+                    None => Ok(journal::Checked::default()),
+                }
+            }
+            (checked, _) => checked,
+        };
+        let checked = checked.unwrap_or_else(|(what, place, so_far)| {
+            self.findings.add(what, place, report::JOURNAL_HINT);
+            so_far
+        });
+        self.report.journal_batches = checked.batches;
+        checked
+    }
+
+    fn check_index(&mut self, identity: &Identity, signed: &SignedHead, frozen: &Frozen<'_>) -> Result<(), Failure> {
+        let head = signed.unverified();
+        let Some(root) = head.root else {
+            self.findings.add("the newest head names no index", "the newest head", report::RESTORE);
+            return Ok(());
+        };
+        let zone = identity.zone();
+        let tree = *identity.genesis.tree();
+        let (keys, containers) = (identity.keys.clone(), self.containers.clone());
+        let source = BlockSource::new(tree, zone, keys, containers, NODE_CACHE_BYTES, 0);
+        let mut references = References::new();
+        references.add_unaccounted(head.added.iter().filter(|added| added.index_blocks));
+        let newest = Tree::open(root, head.root_level);
+        let summary = self.check_tree(&source, &newest, None, &mut references)?;
+        self.report.inodes = summary.inodes;
+        for (name, record) in &summary.snapshots {
+            // What a snapshot that is being deleted needs is given back step by step.
+            if record.state == SnapshotState::Ready {
+                self.check_tree(&source, &record.tree(), Some(name), &mut references)?;
+                self.report.snapshots += 1;
+            }
+        }
+        let findings = &mut self.findings;
+        references.compare(summary.complete, &mut |flaw| findings.add_flaw(flaw, None));
+        check_segments(&self.containers, &references, frozen, &mut self.report, &mut self.findings);
+        let states = summary.snapshots.iter().map(|(name, record)| (Some(name.clone()), record.tree()));
+        let states: Vec<_> = std::iter::once((None, newest)).chain(states).collect();
+        paths::resolve(&source, &states, &self.containers, &mut self.findings);
+        Ok(())
+    }
+
+    fn check_tree(
+        &mut self,
+        source: &BlockSource,
+        tree: &Tree,
+        snapshot: Option<&[u8]>,
+        references: &mut References,
+    ) -> Result<StateSummary, Failure> {
+        let findings = &mut self.findings;
+        let mut found = |flaw: Flaw| findings.add_flaw(flaw, snapshot);
+        let mut check = BlockCheck::new(source, self.deep, &mut self.report, &mut found, &mut self.progress);
+        let summary = check_state(source, tree, snapshot.is_none(), references, &mut check);
+        match summary.interrupted {
+            true => Err(Failure::interrupted()),
+            false => Ok(summary),
+        }
+    }
+}
+
+/// Tells how far a check is; breaks when it is to end.
+fn tell(progress: &mut OnProgress<'_>, report: &CheckReport) -> ControlFlow<()> {
+    progress(Progress { done: report.blocks, total: 0, what: "blocks".into() })
+}
