@@ -1,5 +1,6 @@
 //! A storage in a directory of the file system: files 0600, directories 0700, positioned reads and writes.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
@@ -12,6 +13,31 @@ use rustix::fs::{Advice, FallocateFlags, OFlags};
 use super::{AlignedBuffer, Space, Storage, StorageFile, WriteMode, check_directory, check_name, range_end};
 use crate::error::{Result, StoreError};
 use crate::limits::{ALIGNMENT, CHUNK_BYTES};
+
+thread_local! {
+    /// Aligned memory for writes past the page cache, kept by each thread: fresh memory costs more than the copy.
+    static BOUNCE: RefCell<AlignedBuffer> = RefCell::new(AlignedBuffer::zeroed(CHUNK_BYTES));
+}
+
+/// Writes `parts` one after the other from `offset` on, a buffer at a time. Their length is a multiple of 4096.
+fn write_through(bounce: &mut AlignedBuffer, parts: &[&[u8]], offset: u64, file: &File) -> io::Result<()> {
+    let (mut at, mut filled) = (offset, 0);
+    for part in parts {
+        let mut rest = *part;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(bounce.len() - filled));
+            bounce[filled..filled + now.len()].copy_from_slice(now);
+            filled += now.len();
+            rest = later;
+            if filled == bounce.len() {
+                file.write_all_at(bounce, at)?;
+                at += filled as u64;
+                filled = 0;
+            }
+        }
+    }
+    file.write_all_at(&bounce[..filled], at)
+}
 
 /// A directory that belongs to one node.
 #[derive(Debug, Clone)]
@@ -178,8 +204,8 @@ impl OpenFile {
                 format!("a write of {len} bytes at {offset} past the page cache is not made of whole pages"),
             ));
         }
-        let copy = AlignedBuffer::padded(parts);
-        self.file.write_all_at(&copy, offset).map_err(|error| self.failed("write", offset, error))
+        let written = BOUNCE.with_borrow_mut(|bounce| write_through(bounce, parts, offset, &self.file));
+        written.map_err(|error| self.failed("write", offset, error))
     }
 
     fn write_buffered(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
