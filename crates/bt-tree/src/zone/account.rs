@@ -102,15 +102,16 @@ impl Zone {
         visit: &mut dyn FnMut(SegmentId, Account) -> ControlFlow<()>,
     ) -> Result<(), ZoneError> {
         let mut failed = None;
-        self.tree.scan(source, Key::account(&SegmentId([0; 32])).as_bytes(), &mut |key, value| {
-            match (parse_key(key), Account::decode(value)) {
-                (Ok(KeyKind::Account(segment)), Ok(account)) => visit(segment, account),
-                (Ok(KeyKind::Account(_)), Err(error)) | (Err(error), _) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Break(()),
+        self.tree.scan(source, Key::account(&SegmentId([0; 32])).as_bytes(), &mut |key, value| match (
+            parse_key(key),
+            Account::decode(value),
+        ) {
+            (Ok(KeyKind::Account(segment)), Ok(account)) => visit(segment, account),
+            (Ok(KeyKind::Account(_)), Err(error)) | (Err(error), _) => {
+                failed = Some(error);
+                ControlFlow::Break(())
             }
+            _ => ControlFlow::Break(()),
         })?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }

@@ -166,14 +166,15 @@ impl Zone {
     /// Sealed bytes of blocks that died since a snapshot, and that it holds.
     pub fn held_bytes(&self, source: &dyn NodeSource, snapshot: u64) -> Result<u64, ZoneError> {
         let mut held = 0;
-        self.tree.scan(source, Key::dead_of(snapshot).as_bytes(), &mut |key, value| {
-            match (parse_key(key), DeadRecord::decode(value)) {
-                (Ok(KeyKind::Dead(number, ..)), Ok(record)) if number == snapshot => {
-                    held += u64::from(record.len) + bt_base::limits::TAG_SIZE as u64;
-                    ControlFlow::Continue(())
-                }
-                _ => ControlFlow::Break(()),
+        self.tree.scan(source, Key::dead_of(snapshot).as_bytes(), &mut |key, value| match (
+            parse_key(key),
+            DeadRecord::decode(value),
+        ) {
+            (Ok(KeyKind::Dead(number, ..)), Ok(record)) if number == snapshot => {
+                held += u64::from(record.len) + bt_base::limits::TAG_SIZE as u64;
+                ControlFlow::Continue(())
             }
+            _ => ControlFlow::Break(()),
         })?;
         Ok(held)
     }
