@@ -19,7 +19,7 @@ use crate::{FileSystem, MountError, MountOptions, Transport, TransportChoice, fu
 ///
 /// Dropping it unmounts: lazily, and programs that still have files of it open get errors from then on.
 pub struct Mount {
-    mountpoint: Mountpoint,
+    mountpoint: Arc<Mountpoint>,
     transport: Transport,
     counters: Vec<Arc<Counters>>,
     ended: Arc<Ended>,
@@ -78,21 +78,16 @@ impl Mount {
                 return Err(error);
             }
         };
-        let ended = Arc::<Ended>::default();
-        let mount = Mount { mountpoint, transport, counters: serving.counters, ended: ended.clone() };
-        std::thread::Builder::new()
-            .name("bt-fuse-end".to_owned())
-            .spawn(move || {
-                for thread in serving.threads {
-                    if thread.join().is_err() {
-                        tracing::error!("a thread that serves the mount has panicked");
-                    }
-                }
-                workers.close();
-                fs.destroyed();
-                ended.set();
-            })
-            .map_err(MountError::Threads)?;
+        let (mountpoint, ended) = (Arc::new(mountpoint), Arc::<Ended>::default());
+        let mount =
+            Mount { mountpoint: mountpoint.clone(), transport, counters: serving.counters, ended: ended.clone() };
+        let end = move || {
+            join(serving.threads, &mountpoint);
+            workers.close();
+            fs.destroyed();
+            ended.set();
+        };
+        std::thread::Builder::new().name("bt-fuse-end".to_owned()).spawn(end).map_err(MountError::Threads)?;
         // INIT, which limits it, is over.
         if options.read_ahead_kib > 0 {
             system::set_read_ahead(mount.mountpoint.device_number(), options.read_ahead_kib);
@@ -166,6 +161,21 @@ impl Ended {
         let mut ended = self.ended.lock().expect("no holder panics");
         while !*ended {
             ended = self.changed.wait(ended).expect("no holder panics");
+        }
+    }
+}
+
+/// Waits for the threads that serve. Should they end before the mount does, nobody would answer; so it ends too.
+fn join(threads: Vec<JoinHandle<()>>, mountpoint: &Mountpoint) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread that serves the mount has panicked");
+        }
+    }
+    if mountpoint.is_connected() {
+        tracing::error!(path = %mountpoint.path().display(), "the mount is no longer served and is taken away");
+        if let Err(error) = mountpoint.abort() {
+            tracing::error!(%error, "the mount stays until it is unmounted by hand");
         }
     }
 }

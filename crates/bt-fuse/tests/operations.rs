@@ -105,12 +105,18 @@ fn attributes() {
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (1000, 1001));
         assert_eq!(metadata.mode() & 0o6000, 0, "a new owner costs the set-id bits");
+        let directory = mounted.path("directory");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2775)).unwrap();
+        chown(&directory, Some(1000), Some(1001)).unwrap();
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, 0o2775, "but not of a directory");
         let file = File::options().write(true).open(&path).unwrap();
         file.set_len(4).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"0123");
         file.set_len(6).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"0123\0\0");
-        for (seconds, nanos) in [(1_000_000_000, 123_456_789), (-5, 500_000_000), (-1, 0), (0, 1)] {
+        let times = [(1_000_000_000, 123_456_789), (-5, 500_000_000), (-1, 0), (0, 1), (i64::MIN, 0), (i64::MAX, 0)];
+        for (seconds, nanos) in times {
             let time = Timespec { tv_sec: seconds, tv_nsec: nanos };
             let times = Timestamps { last_access: time, last_modification: time };
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).unwrap();

@@ -24,6 +24,9 @@ use crate::{Attr, Caller, DirSink, Entry, Errno, FileSystem, MountOptions, Resul
 /// Node numbers are never reused, so a generation says nothing.
 const GENERATION: Generation = Generation(0);
 
+/// The extended attribute that holds the ACL of a file.
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+
 thread_local! {
     /// What `read` fills, kept between requests.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -56,6 +59,25 @@ impl Adapter {
             }
             _ => job(&*self.fs),
         }
+    }
+}
+
+/// What fuser does not pass on of the kernel's requests, derived anew. Root stands for who has CAP_FSETID.
+impl Adapter {
+    /// A truncation costs the set-id bits unless the caller may keep them; a new owner always, except of a directory.
+    fn kills_suidgid(&self, caller: &Caller, node: u64, truncates: bool, changes_owner: bool) -> bool {
+        truncates && caller.uid != 0
+            || changes_owner && self.attr(node).is_some_and(|attr| attr.mode & libc::S_IFMT != libc::S_IFDIR)
+    }
+
+    /// A new access ACL costs set-group-id when the caller is not in the file's group. Other groups than the caller's
+    /// first are not known here; then the bit goes once too often.
+    fn kills_sgid(&self, caller: &Caller, node: u64, xattr: &[u8]) -> bool {
+        xattr == ACCESS_ACL && caller.uid != 0 && self.attr(node).is_some_and(|attr| attr.gid != caller.gid)
+    }
+
+    fn attr(&self, node: u64) -> Option<Attr> {
+        guarded(|| self.fs.getattr(node)).ok().map(|(attr, _)| attr)
     }
 }
 
@@ -160,8 +182,7 @@ impl Filesystem for Adapter {
             atime: atime.map(convert::time_or_now),
             mtime: mtime.map(convert::time_or_now),
             ctime: ctime.map(convert::time),
-            // fuser drops the kernel's flag. Root is who has CAP_FSETID; a new owner always costs the bits.
-            kill_suidgid: size.is_some() && caller.uid != 0 || uid.is_some() || gid.is_some(),
+            kill_suidgid: self.kills_suidgid(&caller, node.0, size.is_some(), uid.is_some() || gid.is_some()),
         };
         let job = move |fs: &dyn FileSystem| reply_attr(reply, guarded(|| fs.setattr(&caller, node.0, &change)));
         match change.size {
@@ -396,7 +417,9 @@ impl Filesystem for Adapter {
         self.counters.add(opcode::SETXATTR);
         let result = guarded(|| {
             let name = check::xattr_name(name.as_bytes())?;
-            self.fs.setxattr(&caller(request), node.0, name, value, flags as u32, false)
+            let caller = caller(request);
+            let kill_sgid = self.kills_sgid(&caller, node.0, name);
+            self.fs.setxattr(&caller, node.0, name, value, flags as u32, kill_sgid)
         });
         reply_empty(reply, result);
     }

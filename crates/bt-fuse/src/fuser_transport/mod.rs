@@ -1,9 +1,11 @@
 //! The transport over reads and writes of /dev/fuse, by the crate fuser.
 //!
 //! What fuser 0.18 cannot do, and this transport therefore does not: it knows no TMPFILE, SYNCFS, STATX and 64-bit
-//! COPY_FILE_RANGE (the kernel gets ENOSYS and does without); it does not pass on which truncations and changes of an
-//! access ACL must drop set-user-id and set-group-id (the first is derived from the caller here, the second is not
-//! asked for, and the kernel then does it); it gives one time limit to name and attributes in READDIRPLUS.
+//! COPY_FILE_RANGE (the kernel gets ENOSYS and does without); it does not pass on which truncations, changes of owner
+//! and of an access ACL must drop set-user-id and set-group-id (which is derived from the caller here); it gives one
+//! time limit to name and attributes in READDIRPLUS. It computes times before the epoch wrongly (undone in
+//! `convert.rs`), and with overflow checks the smallest panics, which costs a thread and leaves the program that set it
+//! waiting until the mount is aborted; so the workspace builds fuser without them.
 
 mod adapter;
 mod convert;
