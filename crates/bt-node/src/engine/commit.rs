@@ -12,6 +12,7 @@ use bt_tree::{BlockRef, Head, JournalPosition, SegmentSummary, SessionKey, Signe
 use bt_vfs::FrozenVfs;
 
 use super::limits::{COMMIT_LOG_BYTES, COMMIT_SECONDS, COMMIT_SEGMENTS, FLUSH_ROUNDS, SESSION_RENEW_SECONDS};
+use super::reclaim::Background;
 use super::sealer::{NodeSealer, Sealer};
 use super::{Engine, Flushing};
 use crate::error::{EngineError, Result};
@@ -158,7 +159,7 @@ impl Engine {
         self.heads.publish(revision, &signed.to_bytes())?;
         let hash: HeadHash = signed.hash();
         (flushing.revision, flushing.head, flushing.committed) = (revision, hash, time);
-        flushing.root = Some(root);
+        flushing.previous_root = flushing.root.replace(root);
         let unneeded = std::mem::replace(&mut flushing.dropping, removed);
         self.drop_unpinned(flushing, unneeded);
         Ok(())
@@ -252,6 +253,7 @@ impl Committer {
 fn run(engine: &Engine) {
     bt_fuse::become_io_flusher();
     let mut last = Instant::now();
+    let mut background = Background::new();
     while engine.stopped().is_none() {
         {
             let progress = engine.progress.lock().expect("no panic under this lock");
@@ -264,7 +266,11 @@ fn run(engine: &Engine) {
             }
             progress.asked = false;
         }
-        if let Err(error) = step(engine, &mut last) {
+        let stepped = step(engine, &mut last).and_then(|()| engine.reclaim_step(&mut background));
+        if let Ok(true) = stepped {
+            engine.ask();
+        }
+        if let Err(error) = stepped {
             tracing::error!(%error, "writing changes in the background failed");
             engine.settle(error.is_no_space());
         }

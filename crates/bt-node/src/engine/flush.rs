@@ -22,7 +22,7 @@ impl Engine {
                 let plan = vfs.begin_flush(&self.source, step)?;
                 (plan, vfs.zone().next_revision())
             };
-            let (number, sealed, segments) = self.seal_plan(plan, revision)?;
+            let (number, sealed, segments) = self.seal_plan(&mut flushing.memory, plan, revision)?;
             let mut vfs = self.write();
             self.guard(vfs.finish_flush(&self.source, number, &segments, sealed))?;
             flushing.added.extend(segments);
@@ -36,7 +36,7 @@ impl Engine {
     /// Flushes files while nobody else changes anything: the rest of a commit.
     pub(super) fn flush_locked(&self, flushing: &mut Flushing, vfs: &mut Vfs, inodes: &[u64]) -> Result<()> {
         let plan = vfs.begin_flush(&self.source, inodes)?;
-        let (number, sealed, segments) = self.seal_plan(plan, vfs.zone().next_revision())?;
+        let (number, sealed, segments) = self.seal_plan(&mut flushing.memory, plan, vfs.zone().next_revision())?;
         self.guard(vfs.finish_flush(&self.source, number, &segments, sealed))?;
         flushing.added.extend(segments);
         Ok(())
@@ -44,16 +44,19 @@ impl Engine {
 
     fn seal_plan(
         &self,
+        memory: &mut Vec<u8>,
         plan: FlushPlan,
         revision: bt_base::Revision,
     ) -> Result<(u32, Vec<FlushedFile>, Vec<SegmentSummary>)> {
         let number = plan.number();
         let zone = self.identity.zone();
-        let mut sealer = Sealer::new(&self.source, &self.containers, &self.ids, zone, revision, false);
+        let mut sealer = Sealer::new(&self.source, &self.containers, &self.ids, zone, revision, false)
+            .with_memory(std::mem::take(memory));
         let result = self.seal_files(&mut sealer, plan.files);
         if result.is_err() {
             sealer.abandon();
         }
+        *memory = sealer.into_memory();
         let (flushed, segments) = result?;
         self.space.refresh(&*self.storage);
         Ok((number, flushed, segments))
@@ -95,24 +98,25 @@ impl Engine {
 
     /// The plaintext of a block to seal.
     fn block_content(&self, job: &SlotJob, plain: &mut Vec<u8>) -> Result<()> {
-        plain.clear();
-        plain.resize(job.len, 0);
         let needs_old = job.pages.iter().any(|page| matches!(page, PageSource::Old));
         let old = match (&job.old, needs_old) {
             (Some(slot), true) => Some(self.source.data(slot).map_err(|error| damaged(slot, error))?),
             _ => None,
         };
+        plain.clear();
         for (i, page) in job.pages.iter().enumerate() {
             let start = i * PAGE_SIZE;
+            if start >= job.len {
+                break;
+            }
             let bytes: &[u8] = match page {
-                PageSource::Zero => continue,
+                PageSource::Zero => &[],
                 PageSource::Dirty(bytes) => bytes,
                 PageSource::Old => old.as_ref().and_then(|old| old.get(start..)).unwrap_or_default(),
             };
-            let end = (start + bytes.len().min(PAGE_SIZE)).min(job.len);
-            if start < end {
-                plain[start..end].copy_from_slice(&bytes[..end - start]);
-            }
+            let end = job.len.min(start + PAGE_SIZE);
+            plain.extend_from_slice(&bytes[..bytes.len().min(end - start)]);
+            plain.resize(end, 0);
         }
         Ok(())
     }

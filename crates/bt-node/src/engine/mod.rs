@@ -24,6 +24,7 @@ mod limits;
 mod open;
 mod operations;
 mod pin;
+mod reclaim;
 mod sealer;
 mod snapshots;
 mod source;
@@ -96,8 +97,12 @@ struct Flushing {
     head: HeadHash,
     committed: Timestamp,
     lease_token: u64,
+    /// Memory for the next segment.
+    memory: Vec<u8>,
     /// The root of the newest head.
     root: Option<(BlockRef, u8)>,
+    /// The root of the head before, once this process has published one.
+    previous_root: Option<(BlockRef, u8)>,
     /// Segments written since the last head.
     added: Vec<SegmentSummary>,
     /// Segments that no head needs from the next one on.

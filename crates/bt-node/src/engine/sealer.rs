@@ -55,6 +55,8 @@ pub(crate) struct Sealer<'a> {
     pub(crate) revision: Revision,
     pub(crate) index_blocks: bool,
     open: Option<Open>,
+    /// The memory of the segment before: fresh memory costs more than sealing.
+    spare: Vec<u8>,
     written: Vec<SegmentSummary>,
 }
 
@@ -67,7 +69,17 @@ impl<'a> Sealer<'a> {
         revision: Revision,
         index_blocks: bool,
     ) -> Self {
-        Self { source, containers, ids, zone, revision, index_blocks, open: None, written: Vec::new() }
+        Self {
+            source,
+            containers,
+            ids,
+            zone,
+            revision,
+            index_blocks,
+            open: None,
+            spare: Vec::new(),
+            written: Vec::new(),
+        }
     }
 
     /// Seals one block.
@@ -82,15 +94,12 @@ impl<'a> Sealer<'a> {
         if self.open.is_none() {
             let id = self.ids.next();
             let cipher = self.source.cipher(&id, epoch).expect("the newest epoch's key opened the zone");
-            let (bytes, blocks) = (Vec::new(), Vec::new());
-            self.open = Some(Open { id, cipher, bytes, blocks, hashes: blake3::Hasher::new() });
+            let bytes = std::mem::take(&mut self.spare);
+            self.open = Some(Open { id, cipher, bytes, blocks: Vec::new(), hashes: blake3::Hasher::new() });
         }
         let open = self.open.as_mut().expect("just opened");
         let index = open.blocks.len() as u32;
         let start = open.bytes.len();
-        if open.bytes.capacity() - start < plain.len() + TAG_SIZE {
-            open.bytes.reserve((start + plain.len() + TAG_SIZE).max(64 * 1024).min(SEGMENT_SIZE - start));
-        }
         let hash: BlockHash = open.cipher.seal(index, plain, &mut open.bytes);
         open.blocks.push((index, start..open.bytes.len()));
         open.hashes.update(&hash.0);
@@ -100,7 +109,7 @@ impl<'a> Sealer<'a> {
     fn write_open(&mut self) -> Result<(), StoreError> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let epoch = self.source.epoch();
-        let Open { id, bytes, blocks, hashes, .. } = open;
+        let Open { id, mut bytes, blocks, hashes, .. } = open;
         self.containers.write_segment(SegmentWrite { zone: self.zone, id, epoch, blocks: &blocks, bytes: &bytes })?;
         self.written.push(SegmentSummary {
             id,
@@ -110,6 +119,8 @@ impl<'a> Sealer<'a> {
             hash: *hashes.finalize().as_bytes(),
             index_blocks: self.index_blocks,
         });
+        bytes.clear();
+        self.spare = bytes;
         Ok(())
     }
 
@@ -117,6 +128,17 @@ impl<'a> Sealer<'a> {
     pub(crate) fn finish(&mut self) -> Result<Vec<SegmentSummary>, StoreError> {
         self.write_open()?;
         Ok(std::mem::take(&mut self.written))
+    }
+
+    /// The memory that was used, for the next sealer.
+    pub(crate) fn into_memory(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Seals into this memory first.
+    pub(crate) fn with_memory(mut self, memory: Vec<u8>) -> Self {
+        self.spare = memory;
+        self
     }
 
     /// Gives back what was written, after something failed.
