@@ -355,3 +355,69 @@ impl Request<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::null_fs::NullFs;
+    use crate::wire::ForgetOne;
+
+    const SIZE: usize = 4096;
+
+    /// A request of one operation with these bytes, answered by `fs`.
+    fn ask(fs: &dyn FileSystem, opcode: u32, node: u64, fixed: &[u8], input: &[u8]) -> (Result<usize>, Vec<u8>) {
+        let mut payload = vec![0; SIZE];
+        payload[..input.len()].copy_from_slice(input);
+        let header = InHeader { opcode, node, uid: 1000, gid: 1000, ..InHeader::default() };
+        let mut request = Request { header, fixed, payload: &mut payload, payload_size: input.len() };
+        // Not guarded: a panic is to be seen.
+        let result = request.answer(fs);
+        (result, payload)
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let fs = NullFs::new(Duration::ZERO);
+        let write = wire::WriteIn { size: 11, ..Default::default() };
+        assert_eq!(ask(&fs, opcode::WRITE, 2, write.as_bytes(), &[0; 10]).0, Err(Errno::EINVAL));
+        let read = wire::ReadIn { size: SIZE as u32 + 1, ..Default::default() };
+        assert_eq!(ask(&fs, opcode::READ, 2, read.as_bytes(), &[]).0, Err(Errno::EINVAL));
+        assert_eq!(ask(&fs, opcode::LOOKUP, 1, &[], b"no end").0, Err(Errno::EINVAL));
+        assert_eq!(ask(&fs, opcode::LOOKUP, 1, &[], b"a/b\0").0, Err(Errno::EINVAL));
+        assert_eq!(ask(&fs, opcode::SYMLINK, 1, &[], b"name\0").0, Err(Errno::EINVAL));
+        assert_eq!(ask(&fs, opcode::MKDIR, 1, &[0; 7], b"name\0").0, Err(Errno::EINVAL));
+        let value = wire::SetxattrIn { size: 5, ..Default::default() };
+        assert_eq!(ask(&fs, opcode::SETXATTR, 1, value.as_bytes(), b"user.a\0four").0, Err(Errno::EINVAL));
+        assert_eq!(ask(&fs, 4095, 1, &[], &[]).0, Err(Errno::ENOSYS));
+        let (made, payload) = ask(&fs, opcode::MKNOD, 1, wire::MknodIn::default().as_bytes(), b"name\0");
+        assert_eq!(made, Ok(size_of::<wire::EntryOut>()));
+        assert_eq!(parse::<wire::EntryOut>(&payload).unwrap().node, 2);
+    }
+
+    #[test]
+    fn no_request_panics() {
+        let fs = NullFs::new(Duration::ZERO);
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        for _ in 0..200_000 {
+            let opcode = (random() % 56) as u32;
+            let fixed: Vec<u8> = (0..random() % 129)
+                .map(|_| if random() % 3 == 0 { random() as u8 } else { (random() % 3) as u8 })
+                .collect();
+            let input: Vec<u8> = (0..random() % 64).map(|_| b"ab\0/.\0a\xff"[(random() % 8) as usize]).collect();
+            let node = random() % 6;
+            let (result, _) = ask(&fs, opcode, node, &fixed, &input);
+            assert!(result.is_err() || result.is_ok_and(|size| size <= SIZE));
+            // What is never forgotten would grow without limit.
+            if opcode == opcode::FORGET {
+                let one = ForgetOne { node, lookups: random() % 4 };
+                check::forget(&fs, one.node, one.lookups);
+            }
+        }
+    }
+}

@@ -67,6 +67,14 @@ mod uring;
 mod wire;
 mod workers;
 
+#[cfg(test)]
+extern crate self as bt_fuse;
+/// The file system in memory of the example, to dispatch to.
+#[cfg(test)]
+#[path = "../examples/null/fs.rs"]
+#[allow(dead_code)] // The other tests use more of it.
+mod null_fs;
+
 pub use errno::{Errno, Result};
 pub use error::MountError;
 pub use filesystem::{DirSink, FileSystem};

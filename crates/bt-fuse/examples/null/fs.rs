@@ -11,6 +11,8 @@ const ROOT: u64 = 1;
 /// Cookies of "." and ".."; entries follow.
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
+/// The largest file: all of it is in memory.
+const FILE_SIZE: u64 = 4 << 30;
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 
 /// A file system in memory.
@@ -100,6 +102,12 @@ impl NullFs {
         state.add_name(parent, name, node)?;
         Ok(self.entry(state.looked_up(node)?))
     }
+}
+
+/// `offset + len`, if a file can be that long.
+fn in_memory(offset: u64, len: u64) -> Result<usize> {
+    let end = offset.checked_add(len).filter(|end| *end <= FILE_SIZE).ok_or(Errno::EFBIG)?;
+    usize::try_from(end).map_err(|_| Errno::EFBIG)
 }
 
 fn directory() -> Content {
@@ -260,8 +268,7 @@ impl Node {
     }
 
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
-        let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
-        let end = start.checked_add(data.len()).ok_or(Errno::EFBIG)?;
+        let (start, end) = (in_memory(offset, 0)?, in_memory(offset, data.len() as u64)?);
         self.change(|bytes| {
             if bytes.len() < end {
                 bytes.resize(end, 0);
@@ -320,7 +327,7 @@ impl FileSystem for NullFs {
         let mut state = self.write_state();
         let node = state.node_mut(node)?;
         if let Some(size) = change.size {
-            let size = usize::try_from(size).map_err(|_| Errno::EFBIG)?;
+            let size = in_memory(size, 0)?;
             node.change(|bytes| bytes.resize(size, 0))?;
         }
         if change.kill_suidgid {
@@ -542,8 +549,7 @@ impl FileSystem for NullFs {
     }
 
     fn fallocate(&self, node: u64, offset: u64, len: u64, mode: u32) -> Result<()> {
-        let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
-        let end = start.checked_add(usize::try_from(len).map_err(|_| Errno::EFBIG)?).ok_or(Errno::EFBIG)?;
+        let (start, end) = (in_memory(offset, 0)?, in_memory(offset, len)?);
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE as u32 != 0;
         let clear = mode & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) as u32 != 0;
         let known = libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
