@@ -307,18 +307,26 @@ impl Vfs {
         recent.sort_unstable();
         recent.dedup();
         for slot in &recent {
-            let stored = view::slot(self.zone.tree(), source, inode, *slot)?;
+            let pages = slot * PAGES_PER_BLOCK as u64..(slot + 1) * PAGES_PER_BLOCK as u64;
+            let gone = |page: &u64| !file.shows_zone(*page) && !file.pages.contains_key(page);
+            let stored = match pages.clone().all(|page| !file.shows_zone(page)) {
+                true => None,
+                false => view::slot(self.zone.tree(), source, inode, *slot)?,
+            };
             data.slots.push(SlotRecord {
                 slot: *slot,
                 block: stored.map(|slot| slot.block),
                 compression: stored.map_or(0, |slot| slot.compression as u8),
             });
+            // The block still has what was cut off or punched since it was sealed.
+            data.pages.extend(pages.filter(|page| stored.is_some() && gone(page)).map(|page| (page, Vec::new())));
         }
-        if file.recent_inline.is_some() && !file.pages.contains_key(&0) {
+        if file.recent_inline.is_some() && file.shows_zone(0) && !file.pages.contains_key(&0) {
             let content = view::inline(self.zone.tree(), source, inode)?.unwrap_or_default();
             data.pages.push((0, content));
         }
-        let fresh = file.pages.iter().filter(|(_, page)| !page.journaled);
+        let in_recent = |page: u64| recent.binary_search(&slot_of(page)).is_ok();
+        let fresh = file.pages.iter().filter(|(number, page)| !page.journaled || in_recent(**number));
         data.pages.extend(fresh.map(|(number, page)| (*number, page.data.to_vec())));
         if data.mtime.is_none() {
             data.mtime = Some(view::inode(self.zone.tree(), source, inode)?.mtime);
