@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use crate::sys::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
 
-/// A path of one to three parts, each out of six names.
+/// A path of one to three parts out of a few names.
 pub type Name = String;
 
 /// Open files kept by a [`super::World`].
@@ -55,12 +55,13 @@ impl Operation {
         use Operation as Op;
         match random.u32(0..100) {
             0..6 => Op::Create(name(random), mode(random)),
-            6..12 => Op::Mkdir(name(random), mode(random)),
+            6..12 => Op::Mkdir(directory_name(random), mode(random)),
             12..14 => Op::Symlink(name(random), name(random)),
             14 => Op::Mkfifo(name(random)),
             15..19 => Op::Unlink(name(random)),
-            19..22 => Op::Rmdir(name(random)),
-            22..30 => Op::Rename(name(random), name(random), *random.choice(&[0, 0, 0, 1, 2]).expect("not empty")),
+            19..21 => Op::Rmdir(directory_name(random)),
+            21 => Op::Rename(directory_name(random), directory_name(random), rename_flags(random)),
+            22..30 => Op::Rename(name(random), name(random), rename_flags(random)),
             30..33 => Op::Link(name(random), name(random)),
             33..35 => Op::Chmod(name(random), mode(random)),
             35..37 => Op::Chown(name(random), random.u32(0..3), random.u32(0..3)),
@@ -70,9 +71,9 @@ impl Operation {
             43 => Op::Utimens(name(random), random.i64(0..2_000_000_000)),
             44..47 => Op::Stat(name(random)),
             47..50 => Op::Read(name(random)),
-            50..52 => Op::List(name(random)),
+            50..52 => Op::List(directory_name(random)),
             52..62 => Op::Open { slot: slot(random), name: name(random), flags: flags(random) },
-            62 => Op::TemporaryFile { slot: slot(random), name: name(random) },
+            62 => Op::TemporaryFile { slot: slot(random), name: directory_name(random) },
             63 => Op::LinkSlot { slot: slot(random), name: name(random) },
             64 => Op::Close { slot: slot(random) },
             65..77 => Self::write(random),
@@ -122,10 +123,26 @@ impl Operation {
     }
 }
 
+/// Mostly a file name in one of a few directories, sometimes the wrong way round: most operations then succeed, and
+/// the errors are met, too.
 fn name(random: &mut Rng) -> Name {
-    let parts = random.usize(1..=3);
-    let names = ["a", "b", "c", "d", "a rather longer name", "\u{fc}"];
-    (0..parts).map(|_| names[random.usize(..names.len())]).collect::<Vec<_>>().join("/")
+    let directories = ["", "", "d/", "e/", "d/sub/", "a rather longer directory/"];
+    let files = ["a", "b", "c", "\u{fc}", "a rather longer name"];
+    let directory = directories[random.usize(..directories.len())];
+    match random.u32(0..20) {
+        0 => format!("{directory}a/b"),
+        1 => format!("{directory}d"),
+        _ => format!("{directory}{}", files[random.usize(..files.len())]),
+    }
+}
+
+fn directory_name(random: &mut Rng) -> Name {
+    let directories = ["d", "e", "d/sub", "a rather longer directory", "d/a", "e/sub"];
+    directories[random.usize(..directories.len())].to_owned()
+}
+
+fn rename_flags(random: &mut Rng) -> u32 {
+    [0, 0, 0, 1, 2][random.usize(..5)]
 }
 
 fn mode(random: &mut Rng) -> u32 {

@@ -19,6 +19,12 @@ impl World {
         Self { root: root.as_os_str().as_bytes().to_vec(), open: Default::default() }
     }
 
+    /// Whether O_TMPFILE works here.
+    #[must_use]
+    pub fn has_temporary_files(&self) -> bool {
+        sys::open(&self.root, sys::O_TMPFILE | sys::O_RDWR, 0o600).is_ok()
+    }
+
     /// Closes all open files, so that the directory can be unmounted.
     pub fn close_all(&mut self) {
         self.open = Default::default();

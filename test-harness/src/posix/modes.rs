@@ -88,6 +88,21 @@ cases! {
     fn a_write_by_root_keeps_setuid(log) {
         after(log, "write", 0, |name| open(name, O_WRONLY, 0).and_then(|fd| write(&fd, "x")).map(drop));
         after(log, "truncate", 0, |name| truncate(name, 3));
+        after(log, "fallocate", 0, |name| open(name, O_WRONLY, 0).and_then(|fd| fallocate(&fd, 0, 0, 9000)));
+        after(log, "copy", 0, |name| {
+            let from = open("/bin/sh", O_RDONLY, 0)?;
+            let to = open(name, O_WRONLY, 0)?;
+            copy_range(&from, 0, &to, 0, 100).map(drop)
+        });
+    }
+
+    fn copying_into_a_file_clears_setuid(log) {
+        see!(log, put("source", "the source"));
+        after(log, "copy", 1001, |name| {
+            let from = open("source", O_RDONLY, 0)?;
+            let to = open(name, O_WRONLY, 0)?;
+            copy_range(&from, 0, &to, 0, 100).map(drop)
+        });
     }
 
     fn reading_and_touching_keep_setuid(log) {
