@@ -135,9 +135,11 @@ impl Vfs {
     }
 
     /// Takes the log records that the journal does not have, oldest first, and whether they name blocks whose
-    /// segments must be durable first.
-    pub fn take_log(&mut self) -> (Vec<Chunk>, bool) {
-        (self.log.take(), std::mem::take(&mut self.log_names_blocks))
+    /// segments must be durable first. Content that a rename among them waits for is put in before they go: a rename
+    /// may have come after [`Vfs::sync_file`].
+    pub fn take_log(&mut self, source: &dyn Source) -> Result<(Vec<Chunk>, bool)> {
+        self.sync_file(source, None)?;
+        Ok((self.log.take(), std::mem::take(&mut self.log_names_blocks)))
     }
 
     /// Whether log records wait for the journal.
@@ -282,6 +284,12 @@ impl Vfs {
     pub fn snapshot_delete_step(&mut self, source: &dyn Source, name: &[u8]) -> Result<bool> {
         self.changed = true;
         Ok(self.zone.delete_step(source, name)?)
+    }
+
+    /// Names of snapshots whose deletion began and did not end.
+    pub fn deleting_snapshots(&self, source: &dyn Source) -> Result<Vec<Vec<u8>>> {
+        let deleting = |(_, record): &(Vec<u8>, SnapshotRecord)| record.state == SnapshotState::Deleting;
+        Ok(self.zone.snapshots(source)?.into_iter().filter(deleting).map(|(name, _)| name).collect())
     }
 
     /// Snapshots that can be read, by name.

@@ -66,7 +66,7 @@ impl Engine {
         if journal.writer.is_none() {
             self.start_journal(&mut journal)?;
         }
-        let (chunks, names_blocks) = self.write().take_log();
+        let (chunks, names_blocks) = self.guard(self.write().take_log(&self.source))?;
         if !chunks.is_empty() {
             self.write_batch(&mut journal, &chunks, names_blocks)?;
         }
