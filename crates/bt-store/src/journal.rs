@@ -19,10 +19,12 @@ use crate::storage::{Storage, StorageFile, WriteMode, directory_of};
 /// The modes in which a journal is opened, fastest first (`doc/format/journal-file.md` has the figures).
 pub const PREFERRED_MODES: &[WriteMode] = &[WriteMode::DirectDurable, WriteMode::Buffered];
 
-/// The file of a journal.
+/// The file of a journal. One thread at a time appends: batches of two could become durable in any order.
 #[derive(Debug)]
 pub struct JournalFile {
     file: Arc<dyn StorageFile>,
+    /// For reading, through the page cache with its read-ahead.
+    reader: Arc<dyn StorageFile>,
     ring: Mutex<Ring>,
 }
 
@@ -83,7 +85,8 @@ impl JournalFile {
             return Err(StoreError::damaged(format!("a journal cannot have {size} bytes"), name, size));
         }
         let ring = Mutex::new(Ring { size, first: 0, next: 0, failure: None });
-        Ok(Self { file, ring })
+        let reader = if mode.is_direct() { storage.open(name, false)? } else { file.clone() };
+        Ok(Self { file, reader, ring })
     }
 
     /// The size of the ring, in bytes.
@@ -174,7 +177,7 @@ impl JournalFile {
             ));
         }
         let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.reader.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 

@@ -11,6 +11,9 @@ use crate::error::{Result, StoreError};
 use crate::limits::{ALIGNMENT, SCAN_BYTES, SEGMENT_BLOCK_COUNT};
 use crate::storage::{Storage, StorageFile};
 
+/// The highest number that a container's name has digits for.
+pub(super) const LAST_CONTAINER: u32 = 99_999_999;
+
 /// What a scan found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -25,7 +28,7 @@ pub(super) fn container_numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
     let number = |name: &String| {
         let digits = name.strip_prefix(CONTAINERS_DIRECTORY)?.strip_prefix('/')?;
         let number = digits.parse().ok()?;
-        (container_name(number) == *name).then_some(number)
+        (container_name(number) == *name && number <= LAST_CONTAINER).then_some(number)
     };
     Ok(storage.list(CONTAINERS_DIRECTORY)?.iter().filter_map(number).collect())
 }

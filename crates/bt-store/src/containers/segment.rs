@@ -204,3 +204,53 @@ const _: () = assert!(
     CONTAINER_BYTES + (SEGMENT_BYTES + header_bytes(SEGMENT_BLOCK_COUNT)) as u64 + ALIGNMENT < u32::MAX as u64,
     "offsets within a container fit 32 bits"
 );
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> impl Strategy<Value = SegmentHeader> {
+        let lengths = prop::collection::btree_map(any::<u32>(), 0..16_400u32, 1..100);
+        let names = (any::<[u8; 32]>(), any::<[u8; 32]>(), any::<u32>(), any::<u16>());
+        (names, lengths).prop_map(|((id, zone, epoch, generation), lengths)| {
+            SegmentHeader::new((SegmentId(id), ZoneId(zone), epoch, generation), lengths.into_iter())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_survives_its_bytes(header in header(), behind in prop::collection::vec(any::<u8>(), 0..50)) {
+            let mut bytes = header.encode();
+            prop_assert_eq!(bytes.len(), header.len());
+            bytes.extend(behind);
+            prop_assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        }
+
+        #[test]
+        fn no_flipped_bit_and_no_cut_passes(header in header(), at: prop::sample::Index, bit in 0..8u32) {
+            let mut bytes = header.encode();
+            let at = at.index(bytes.len());
+            prop_assert!(SegmentHeader::decode(&bytes[..at]).is_err());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(SegmentHeader::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_table_with_a_good_checksum_is_still_checked(
+            mut header in header(),
+            which: prop::sample::Index,
+            place in (any::<u32>(), any::<u32>(), any::<u32>()),
+        ) {
+            let which = which.index(header.blocks.len());
+            let (index, offset, len) = place;
+            prop_assume!(header.blocks[which] != BlockPlace { index, offset, len } && u64::from(offset) + u64::from(len) < 1 << 32);
+            let sound = header.clone();
+            header.blocks[which] = BlockPlace { index, offset, len };
+            if let Ok(decoded) = SegmentHeader::decode(&header.encode()) {
+                prop_assert!(decoded.is_sound() && decoded.blocks.len() == sound.blocks.len());
+            }
+        }
+    }
+}

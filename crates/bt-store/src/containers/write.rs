@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bt_base::SegmentId;
 
 use super::locations::{Entry, Location, LocationFile, LocationMap};
+use super::scan::LAST_CONTAINER;
 use super::segment::{SegmentHeader, SegmentWrite, placed_bytes};
 use super::{CONTAINERS_DIRECTORY, Containers, container_name};
 use crate::error::{Result, StoreError};
@@ -205,7 +206,7 @@ impl Containers {
         }
         let number = last
             .checked_add(1)
-            .filter(|number| *number < 100_000_000)
+            .filter(|number| *number <= LAST_CONTAINER)
             .ok_or_else(|| StoreError::refused(CONTAINERS_DIRECTORY, "all container numbers are used"))?;
         let files = WriteFiles::open(&*self.storage, number)?;
         placement.directory_changed = true;
