@@ -31,6 +31,9 @@ pub(super) const FLUSH_ROUNDS: usize = 8;
 /// Seconds of life below which a session key is replaced.
 pub(super) const SESSION_RENEW_SECONDS: i64 = 12 * 3600;
 
+/// Parts of files that are remembered as asked for.
+pub(super) const AROUND_PARTS: usize = 16 << 10;
+
 impl Limits {
     /// Bounds that together stay within `memory_bytes`.
     pub(super) fn within(memory_bytes: u64) -> Self {

@@ -41,6 +41,7 @@ use bt_store::{Ballast, Containers, Heads, JournalFile, Storage};
 use bt_tree::schema::Compression;
 use bt_tree::{BlockRef, JournalPosition, SegmentSummary, SessionKey};
 use bt_vfs::{LookupCounts, Refusal, Vfs};
+use quick_cache::sync::Cache;
 
 use crate::error::{EngineError, Result};
 use crate::identity::Identity;
@@ -77,6 +78,8 @@ pub(crate) struct Engine {
     /// Inodes without a name that nobody uses: to be freed.
     unused: Mutex<Vec<u64>>,
     session: RwLock<Arc<SessionKey>>,
+    /// Parts of files whose surroundings the disk was asked for.
+    around: Cache<(u64, u64), ()>,
     space: SpaceGauge,
     /// Log records up to this number are durable.
     durable: AtomicU64,

@@ -112,6 +112,7 @@ impl Engine {
             lookups: Mutex::new(LookupCounts::default()),
             unused: Mutex::default(),
             session: RwLock::new(Arc::new(session)),
+            around: quick_cache::sync::Cache::new(super::limits::AROUND_PARTS),
             space: SpaceGauge::default(),
             stopped: OnceLock::new(),
             progress: Mutex::new(Progress::default()),

@@ -23,6 +23,11 @@ const NAME_BYTES: u64 = 4096;
 const COPY_BYTES: u64 = 1 << 20;
 /// Reads of at least so many bytes are taken for sequential ones.
 const AHEAD_FROM: usize = 128 << 10;
+/// What a small read has the disk fetch around it, in bytes.
+const AROUND_BYTES: u64 = 256 << 10;
+/// Files of which small reads fetch what is around them: smaller ones come with one read, larger ones would push
+/// too much else out of memory.
+const AROUND_SIZES: std::ops::RangeInclusive<u64> = 2 * AROUND_BYTES..=1 << 30;
 
 impl Engine {
     /// Runs one changing operation. An error from the index stops the zone: the change may be half made.
@@ -199,16 +204,30 @@ impl Engine {
             }
             Ok(read) => read,
         };
-        if out.len() >= AHEAD_FROM && read == out.len() {
-            self.read_ahead(inode, offset + read as u64, out.len());
+        if out.len() >= AHEAD_FROM {
+            if read == out.len() {
+                self.read_ahead(inode, offset + read as u64, 2 * read);
+            }
+        } else if AROUND_SIZES.contains(&record.size) {
+            self.read_around(inode, offset);
         }
         self.accessed(inode, &record);
         Ok(read)
     }
 
+    /// Has the disk fetch what lies around a small read, once for each part of a file: a file that is read at random
+    /// and fits into memory is soon read whole, and the disk is faster in large pieces.
+    fn read_around(&self, inode: u64, offset: u64) {
+        let part = offset / AROUND_BYTES;
+        if self.around.get(&(inode, part)).is_none() {
+            self.around.insert((inode, part), ());
+            self.read_ahead(inode, part * AROUND_BYTES, AROUND_BYTES as usize);
+        }
+    }
+
     /// Has the disk fetch what follows a large read, while this one is on its way to the reader.
     fn read_ahead(&self, inode: u64, offset: u64, len: usize) {
-        match self.read().blocks_ahead(&self.source, inode, offset, 2 * len) {
+        match self.read().blocks_ahead(&self.source, inode, offset, len) {
             Ok(blocks) => self.source.prefetch(&blocks),
             Err(error) => tracing::debug!(%error, inode, "nothing is read ahead"),
         }
