@@ -45,7 +45,8 @@ impl Known {
         if !durable || dropped {
             return Vec::new();
         }
-        let live = |index: &u32| self.compacted.iter().all(|(from, modulus)| *from >= point || index % modulus == 0);
+        let live =
+            |index: &u32| self.compacted.iter().all(|(from, modulus)| *from >= point || index.is_multiple_of(*modulus));
         (0..self.blocks).filter(live).collect()
     }
 }
@@ -77,7 +78,7 @@ fn run(storage: &FaultStorage, steps: &[Step]) -> HashMap<u64, Known> {
             }
             Step::Compact { which, modulus } => {
                 if let Some(number) = pick(&known, *which) {
-                    containers.compact_segment(&id(number), &|index| index % modulus == 0).unwrap();
+                    containers.compact_segment(&id(number), &|index| index.is_multiple_of(*modulus)).unwrap();
                     known.get_mut(&number).unwrap().compacted.push((before, *modulus));
                 }
             }

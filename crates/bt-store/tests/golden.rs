@@ -19,7 +19,7 @@ fn content(storage: &MemoryStorage, name: &str) -> Vec<u8> {
 }
 
 fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name)
 }
 
 /// Requires `bytes` to be those of the golden file, and returns them as they are there.

@@ -1,10 +1,13 @@
 //! The journal's ring: what is needed is never overwritten, and a crash takes only what was not synced.
 
+mod support;
+
 use std::collections::VecDeque;
 
 use bt_store::storage::{Call, Fault, FaultPlan, Repeat};
 use bt_store::{FaultStorage, FileStorage, JournalFile, MemoryStorage, Storage, StoreError, WriteMode};
 use proptest::prelude::*;
+use support::hooked::{HookedStorage, Hooks};
 
 const PAGE: u64 = 4096;
 
@@ -131,6 +134,20 @@ fn the_real_file_works_in_every_mode_and_can_be_reopened() {
     }
     let journal = JournalFile::open(&storage, "journal").unwrap();
     assert_eq!(recover(&journal, 0, 0).len() as u64, next / PAGE / 2);
+}
+
+#[test]
+fn a_file_system_without_direct_writes_has_a_journal_too() {
+    let hooks = Hooks { refuse_direct: true, ..Hooks::default() };
+    let storage = HookedStorage(MemoryStorage::new(), hooks);
+    let journal = new_journal(&storage, 8);
+    assert_eq!(journal.mode(), WriteMode::Buffered);
+    journal.append_sync(&batch(1, 2)).unwrap();
+    assert_eq!(recover(&journal, 0, 1), [1]);
+    let containers = support::open(&storage);
+    support::put(&containers, 1, 100).unwrap();
+    containers.compact_segment(&support::id(1), &|_| true).unwrap();
+    support::require(&containers, 1, 0..100);
 }
 
 #[test]

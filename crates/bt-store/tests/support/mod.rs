@@ -1,6 +1,8 @@
 //! Segments whose every block can be recognised.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod hooked;
+
 use std::ops::Range;
 use std::sync::Arc;
 
