@@ -105,7 +105,8 @@ impl Vfs {
         }
         file.size = data.size;
         file.mtime = data.mtime;
-        file.changed = true;
+        // The zone gets the blocks at once, holes, size and time with the next flush: a commit must not come between.
+        (file.changed, file.journaled) = (true, true);
         file.clean_at = None;
         self.dirty_bytes = self.dirty_bytes.strict_add_signed(-shrunk);
         for slot in &data.slots {
