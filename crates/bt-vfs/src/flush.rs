@@ -136,7 +136,9 @@ impl Vfs {
             None => {}
         }
         record.size = planned.size;
-        if let Some(mtime) = planned.mtime {
+        // A time set since the flush began is in the record already.
+        let is_newest_time = self.files.get(&inode).is_some_and(|file| file.mtime.is_some());
+        if let Some(mtime) = planned.mtime.filter(|_| is_newest_time) {
             record.mtime = mtime;
             record.ctime = record.ctime.max(mtime);
         }
@@ -154,6 +156,7 @@ impl Vfs {
             let pages = slot * PAGES_PER_BLOCK as u64..(slot + 1) * PAGES_PER_BLOCK as u64;
             file.pages.range(pages).filter(|(_, page)| page.flush == number).all(|(_, page)| page.journaled)
                 && file.undurable_mask.is_empty()
+                && (slot > 0 || file.recent_inline.is_none())
         };
         let unknown = sealed.iter().map(|sealed| sealed.slot).filter(|slot| !journaled(file, *slot));
         let recent: Vec<_> = unknown.map(|slot| (slot, next)).collect();
@@ -168,14 +171,14 @@ impl Vfs {
             keep
         });
         file.masked.clear();
-        file.changed = file.size != planned.size || file.mtime != planned.mtime;
+        file.changed = file.size != planned.size || file.mtime.is_some() && file.mtime != planned.mtime;
         if file.mtime == planned.mtime {
             file.mtime = None;
         }
-        file.journaled = file.pages.values().any(|page| page.journaled);
+        // What the journal was told since the flush began may be all that is dirty. A rename goes on waiting: the
+        // content is in the zone now, but durable only with the next commit.
+        file.journaled &= file.is_dirty();
         if !file.is_dirty() {
-            // It stays ordered until the journal or a head has it.
-            file.journaled = false;
             file.clean_at = Some(next);
             self.cleaning.push((next, planned.inode));
         }
@@ -322,8 +325,9 @@ impl Vfs {
             data.pages.extend(pages.filter(|page| stored.is_some() && gone(page)).map(|page| (page, Vec::new())));
         }
         if file.recent_inline.is_some() && file.shows_zone(0) && !file.pages.contains_key(&0) {
-            let content = view::inline(self.zone.tree(), source, inode)?.unwrap_or_default();
-            data.pages.push((0, content));
+            // Where there is none any more, it is in a recent slot.
+            let content = view::inline(self.zone.tree(), source, inode)?;
+            data.pages.extend(content.map(|content| (0, content)));
         }
         let in_recent = |page: u64| recent.binary_search(&slot_of(page)).is_ok();
         let fresh = file.pages.iter().filter(|(number, page)| !page.journaled || in_recent(**number));
