@@ -4,7 +4,7 @@
 //! the files as they are at this instant, the caller seals the blocks that they name, [`Vfs::finish_flush`] puts the
 //! references into the index. A file that was cut in between is left for the next flush.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bt_base::Timestamp;
@@ -153,23 +153,29 @@ impl Vfs {
         let file = self.files.get_mut(&planned.inode).expect("its generation was compared");
         let mut freed = 0;
         let journaled = |file: &FileState, slot: u64| {
-            let pages = slot * PAGES_PER_BLOCK as u64..(slot + 1) * PAGES_PER_BLOCK as u64;
-            file.pages.range(pages).filter(|(_, page)| page.flush == number).all(|(_, page)| page.journaled)
+            file.pages.range(pages_of(slot)).filter(|(_, page)| page.flush == number).all(|(_, page)| page.journaled)
                 && file.undurable_mask.is_empty()
                 && (slot > 0 || file.recent_inline.is_none())
         };
         let unknown = sealed.iter().map(|sealed| sealed.slot).filter(|slot| !journaled(file, *slot));
         let recent: Vec<_> = unknown.map(|slot| (slot, next)).collect();
-        file.recent_slots.extend(recent);
         if planned.inline.is_some() && !journaled(file, 0) {
             file.recent_inline = Some(next);
+            file.undurable_mask.remove(0..1);
         }
-        file.mask_flushed = Some(next);
+        for (slot, _) in &recent {
+            // What was gone is gone from the new block: once that is published, the journal must not clear it.
+            file.undurable_mask.remove(slot * PAGES_PER_BLOCK as u64..(slot + 1) * PAGES_PER_BLOCK as u64);
+        }
+        file.recent_slots.extend(recent);
+        file.mask_flushed.get_or_insert(next);
         file.pages.retain(|_, page| {
             let keep = page.flush != number;
             freed += if keep { 0 } else { page.data.len() };
             keep
         });
+        let pages = &file.pages;
+        file.fresh.retain(|number| pages.contains_key(number));
         file.masked.clear();
         file.changed = file.size != planned.size || file.mtime.is_some() && file.mtime != planned.mtime;
         if file.mtime == planned.mtime {
@@ -310,7 +316,7 @@ impl Vfs {
         recent.sort_unstable();
         recent.dedup();
         for slot in &recent {
-            let pages = slot * PAGES_PER_BLOCK as u64..(slot + 1) * PAGES_PER_BLOCK as u64;
+            let pages = pages_of(*slot);
             let gone = |page: &u64| !file.shows_zone(*page) && !file.pages.contains_key(page);
             let stored = match pages.clone().all(|page| !file.shows_zone(page)) {
                 true => None,
@@ -329,16 +335,22 @@ impl Vfs {
             let content = view::inline(self.zone.tree(), source, inode)?;
             data.pages.extend(content.map(|content| (0, content)));
         }
-        let in_recent = |page: u64| recent.binary_search(&slot_of(page)).is_ok();
-        let fresh = file.pages.iter().filter(|(number, page)| !page.journaled || in_recent(**number));
-        data.pages.extend(fresh.map(|(number, page)| (*number, page.data.to_vec())));
+        let mut fresh = file.fresh.clone();
+        fresh.extend(recent.iter().flat_map(|slot| file.pages.range(pages_of(*slot)).map(|(number, _)| *number)));
+        let told = fresh.iter().filter_map(|number| Some((*number, file.pages.get(number)?.data.to_vec())));
+        data.pages.extend(told);
         if data.mtime.is_none() {
             data.mtime = Some(view::inode(self.zone.tree(), source, inode)?.mtime);
         }
         self.log_names_blocks |= !data.slots.is_empty();
         self.log.append(&Op::Data(data));
         let file = self.files.get_mut(&inode).expect("looked up above");
-        file.pages.values_mut().for_each(|page| page.journaled = true);
+        for number in fresh {
+            if let Some(page) = file.pages.get_mut(&number) {
+                page.journaled = true;
+            }
+        }
+        file.fresh.clear();
         file.undurable_mask.clear();
         file.recent_slots.clear();
         file.recent_inline = None;
@@ -409,7 +421,12 @@ fn undurable_bytes(file: &FileState) -> usize {
     if !file.undurable {
         return 0;
     }
-    file.pages.values().filter(|page| !page.journaled).map(|page| page.data.len() + 16).sum()
+    file.fresh.len() * (PAGE_SIZE + 16)
+}
+
+/// The pages of a slot.
+fn pages_of(slot: u64) -> Range<u64> {
+    slot * PAGES_PER_BLOCK as u64..(slot + 1) * PAGES_PER_BLOCK as u64
 }
 
 fn plan_file(
