@@ -240,7 +240,7 @@ impl Ring {
             self.first = 0;
         }
         // Where the batch fits is one of two places, since it is no longer than `free`.
-        let fits_here = self.next < self.first || self.next + len <= self.size;
+        let fits_here = self.next + len <= self.size;
         let offset = if fits_here { self.next } else { 0 };
         self.next = (offset + len) % self.size;
         assert_ne!(self.first, self.next, "a batch never fills the ring");

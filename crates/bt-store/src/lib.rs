@@ -22,7 +22,7 @@ pub mod lock;
 pub mod storage;
 
 pub use ballast::Ballast;
-pub use containers::{BlockPlace, Compaction, Containers, SegmentInfo, SegmentWrite, Usage};
+pub use containers::{BlockPlace, Compaction, Containers, SegmentInfo, SegmentWrite, Sweep, Usage};
 pub use error::{Result, StoreError};
 pub use heads::{HeadCopy, Heads, LoadedHeads};
 pub use journal::{JournalFile, JournalPage};

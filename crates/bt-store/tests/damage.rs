@@ -2,7 +2,7 @@
 
 mod support;
 
-use bt_store::{Containers, MemoryStorage, Storage, StoreError};
+use bt_store::{Containers, MemoryStorage, Storage, StoreError, Sweep};
 use proptest::prelude::*;
 use support::{block, id, open_small, put, reads_well, require};
 
@@ -164,6 +164,35 @@ fn a_container_with_a_damaged_header_is_not_removed() {
     containers.sync().unwrap();
     assert!(storage.exists("containers/00000001").unwrap());
     assert!(!storage.exists("containers/00000002").unwrap());
+}
+
+#[test]
+fn a_sweep_finds_what_a_crash_left_behind() {
+    let storage = MemoryStorage::new();
+    let containers = open_small(&storage);
+    (0..SEGMENTS).for_each(|number| put(&containers, number, BLOCKS).unwrap());
+    containers.sync().unwrap();
+    let first = content(&storage, "containers/00000001");
+    assert_eq!(containers.segments().iter().filter(|info| info.container == 1).count() as u64, 3);
+    containers.compact_segment(&id(0), &|_| true).unwrap();
+    containers.drop_segment(&id(1)).unwrap();
+    containers.sync().unwrap();
+    assert_eq!(containers.sweep().unwrap(), Sweep::default());
+    // The power failed before the old places were given up.
+    storage.open("containers/00000001", false).unwrap().write_at(&first, 0).unwrap();
+    let containers = open_small(&storage);
+    assert!(!containers.contains(&id(1)));
+    let free = storage.space().unwrap().free;
+    let sweep = containers.sweep().unwrap();
+    assert!(sweep.adopted == 1 && sweep.freed_bytes > 0, "{sweep:?}");
+    assert!(storage.space().unwrap().free > free);
+    require_all(&containers);
+    assert_eq!(containers.sweep().unwrap(), Sweep::default());
+    containers.drop_segment(&id(1)).unwrap();
+    containers.sync().unwrap();
+    let containers = open_small(&storage);
+    (0..SEGMENTS).filter(|number| *number != 1).for_each(|number| require(&containers, number, 0..BLOCKS));
+    assert!(containers.check().unwrap().is_empty());
 }
 
 proptest! {

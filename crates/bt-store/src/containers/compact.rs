@@ -24,6 +24,15 @@ pub struct Compaction {
     pub freed_bytes: u64,
 }
 
+/// What [`Containers::sweep`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Segments that the location map did not know, and knows now.
+    pub adopted: u64,
+    /// Bytes that old copies of moved segments took, and that are free now.
+    pub freed_bytes: u64,
+}
+
 impl Containers {
     /// Gives the space of a segment back at once; when this was the last segment of a full container, its file goes.
     ///
@@ -80,6 +89,42 @@ impl Containers {
         }
         self.give_up_copied_place(from)?;
         Ok(Compaction { blocks: kept.len() as u32, copied_bytes: placed_bytes(to.total), freed_bytes })
+    }
+
+    /// Finds what crashes left behind in full containers: old copies of segments that were being moved, whose space it
+    /// gives back, and dropped segments that came back, which it makes known, so that they can be dropped again.
+    ///
+    /// It reads every header: run it in the background, seldom.
+    pub fn sweep(&self) -> Result<Sweep> {
+        self.check_writable()?;
+        let mut sweep = Sweep::default();
+        for number in container_numbers(&*self.storage)? {
+            let _maintenance = self.maintenance.lock().expect("no panic under this lock");
+            if !self.placement.lock().expect("no panic under this lock").is_closed(number) {
+                continue;
+            }
+            let mut found = Found::default();
+            scan_container(&self.storage.open(&container_name(number), false)?, number, 0, &mut found)?;
+            for (id, location) in found.segments {
+                self.sweep_place(&id, location, &mut sweep)?;
+            }
+        }
+        Ok(sweep)
+    }
+
+    fn sweep_place(&self, id: &SegmentId, location: Location, sweep: &mut Sweep) -> Result<()> {
+        match self.locate(id) {
+            Some(known) if known == location => {}
+            Some(known) if self.open_segment(id, known).is_ok() => {
+                self.give_up_copied_place(location)?;
+                sweep.freed_bytes += placed_bytes(location.total);
+            }
+            _ => {
+                self.adopt(&[(*id, location)]);
+                sweep.adopted += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Reads every header of every container, and returns an error for each that is damaged and for each segment of

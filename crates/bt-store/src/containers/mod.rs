@@ -28,7 +28,7 @@ use bt_base::{SegmentId, ZoneId};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-pub use compact::Compaction;
+pub use compact::{Compaction, Sweep};
 pub use locations::LOCATIONS_FILE;
 pub use segment::{BlockPlace, SegmentWrite};
 

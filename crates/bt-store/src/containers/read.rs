@@ -14,7 +14,7 @@ use crate::limits::READ_RETRIES;
 use crate::storage::StorageFile;
 
 /// An open segment: where it is, and its table.
-struct Opened {
+pub(super) struct Opened {
     file: Arc<dyn StorageFile>,
     start: u64,
     header: Arc<SegmentHeader>,
@@ -109,7 +109,7 @@ impl Containers {
         self.map.read().expect("no panic under this lock").get(id)
     }
 
-    fn open_segment(&self, id: &SegmentId, location: Location) -> Result<Opened> {
+    pub(super) fn open_segment(&self, id: &SegmentId, location: Location) -> Result<Opened> {
         let file = self.file(location.container).map_err(|error| match error {
             error if error.is_not_found() => no_segment(id),
             error => error,
@@ -144,7 +144,7 @@ impl Containers {
     }
 
     /// Takes what a search found, except for segments that the map has a good place for.
-    fn adopt(&self, found: &[(SegmentId, Location)]) {
+    pub(super) fn adopt(&self, found: &[(SegmentId, Location)]) {
         let is_good = |id: &SegmentId| self.locate(id).is_some_and(|known| self.open_segment(id, known).is_ok());
         let lost: Vec<_> = found.iter().filter(|(id, _)| !is_good(id)).copied().collect();
         let mut map = self.map.write().expect("no panic under this lock");

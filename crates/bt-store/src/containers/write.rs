@@ -62,6 +62,11 @@ impl Placement {
         Self { last_number, suspect, ..Self::default() }
     }
 
+    /// Whether no place in this container is being written, nor can be from now on.
+    pub(super) fn is_closed(&self, number: u32) -> bool {
+        number != self.last_number && !self.reserved.contains_key(&number)
+    }
+
     /// Whether a container without segments can be removed: nothing is written to it any more.
     pub(super) fn can_remove(&self, number: u32) -> bool {
         !self.reserved.contains_key(&number)
