@@ -18,8 +18,13 @@ pub(crate) const CONGESTION_THRESHOLD: u16 = 48;
 pub(crate) const WORKERS: usize = 4;
 /// Calls that wait for a worker; beyond, the thread that received a call makes it itself.
 pub(crate) const WORKER_QUEUE: usize = 256;
-/// Requests that one core's queue can hold at a time; each has a buffer of the largest request's size.
-pub(crate) const QUEUE_ENTRIES: usize = 8;
+/// Requests that one core's queue can hold at a time, beyond which programs on that core wait. Each has memory of the
+/// largest request's size, most of which is never touched: the kernel takes the place it used last.
+pub(crate) const QUEUE_PLACES: usize = 16;
+/// As few as a queue may have: one for a call that waits, one to go on with.
+pub(crate) const QUEUE_PLACES_MIN: usize = 2;
+/// Memory of all places of a mount, in bytes; with many cores the queues have fewer places.
+pub(crate) const QUEUES_MEMORY: usize = 256 << 20;
 /// How long the kernel may gather FORGETs, in milliseconds, once it sends some: removing many files makes one each.
 pub(crate) const FORGET_PAUSE_MS: u64 = 2;
 /// The most serving threads of the fuser transport.

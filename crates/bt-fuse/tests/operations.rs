@@ -303,6 +303,21 @@ fn large_reads_and_writes_are_few() {
     });
 }
 
+#[test]
+fn small_requests_do_too() {
+    with_each_transport(&MountOptions { max_write: 4096, ..options() }, |mounted| {
+        let path = mounted.path("file");
+        let content: Vec<u8> = (0..100_000u32).map(|number| (number / 3) as u8).collect();
+        let written = mounted.requests(|| fs::write(&path, &content).unwrap());
+        assert!(written["WRITE"] >= 25, "{written:?}");
+        mounted.drop_caches();
+        assert!(fs::read(&path).unwrap() == content);
+        let long = "t".repeat(4095);
+        symlink(&long, mounted.path("long")).unwrap();
+        assert_eq!(fs::read_link(mounted.path("long")).unwrap(), Path::new(&long));
+    });
+}
+
 /// Memory at an address that O_DIRECT accepts.
 #[repr(align(4096))]
 struct Aligned([u8; 1 << 20]);

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::counters::Counters;
-use crate::limits::QUEUE_ENTRIES;
+use crate::limits::{QUEUE_PLACES, QUEUE_PLACES_MIN, QUEUES_MEMORY};
 use crate::mount::Serving;
 use crate::wire::opcode;
 use crate::workers::Workers;
@@ -58,7 +58,7 @@ pub(crate) fn serve(
     let payload_size = (options.max_write as usize).max(MIN_PAYLOAD);
     let (ready, results) = channel();
     let mut serving = Serving { threads: Vec::new(), counters: vec![device_counters.clone()] };
-    for plan in plan_queues()? {
+    for plan in plan_queues(payload_size)? {
         let counters = Counters::new();
         serving.counters.push(counters.clone());
         serving.threads.push(start_queue(plan, payload_size, shared.clone(), counters, ready.clone())?);
@@ -82,17 +82,22 @@ struct Plan {
 
 /// A thread for every core that this process may use; the first also takes the queues of the others, which are needed
 /// but little used.
-fn plan_queues() -> Result<Vec<Plan>, MountError> {
+fn plan_queues(payload_size: usize) -> Result<Vec<Plan>, MountError> {
     let possible = system::possible_cores()
         .and_then(|cores| u16::try_from(cores).ok())
         .ok_or_else(|| MountError::Uring("the number of cores cannot be found out".to_owned()))?;
     let usable = rustix::thread::sched_getaffinity(None).map_err(|errno| MountError::Threads(errno.into()))?;
     let (ours, others): (Vec<u16>, Vec<u16>) = (0..possible).partition(|core| usable.is_set(usize::from(*core)));
+    let places = places_per_queue(ours.len(), payload_size);
     let mut plans: Vec<Plan> =
-        ours.into_iter().map(|core| Plan { core: core.into(), queues: vec![(core, QUEUE_ENTRIES)] }).collect();
+        ours.into_iter().map(|core| Plan { core: core.into(), queues: vec![(core, places)] }).collect();
     let first = plans.first_mut().ok_or_else(|| MountError::Uring("this process may use no core".to_owned()))?;
     first.queues.extend(others.into_iter().map(|core| (core, 1)));
     Ok(plans)
+}
+
+fn places_per_queue(queues: usize, payload_size: usize) -> usize {
+    (QUEUES_MEMORY / payload_size / queues.max(1)).clamp(QUEUE_PLACES_MIN, QUEUE_PLACES)
 }
 
 fn start_queue(
@@ -132,4 +137,16 @@ fn wait_until_ready(results: &Receiver<std::io::Result<()>>) -> Result<(), Mount
         result.map_err(|error| MountError::Uring(format!("the kernel refused a queue: {error}")))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_cores_share_the_memory() {
+        assert_eq!(places_per_queue(2, 1 << 20), QUEUE_PLACES);
+        assert_eq!(places_per_queue(64, 1 << 20), 4);
+        assert_eq!(places_per_queue(1024, 1 << 20), QUEUE_PLACES_MIN);
+    }
 }
