@@ -55,6 +55,8 @@ pub struct FlushFile {
     masked: Ranges,
     generation: u32,
     inline: Option<Vec<u8>>,
+    /// The inline record's content moves into slot 0.
+    leaves_inline: bool,
 }
 
 /// What a flush does.
@@ -155,7 +157,7 @@ impl Vfs {
         let journaled = |file: &FileState, slot: u64| {
             file.pages.range(pages_of(slot)).filter(|(_, page)| page.flush == number).all(|(_, page)| page.journaled)
                 && file.undurable_mask.is_empty()
-                && (slot > 0 || file.recent_inline.is_none())
+                && (slot > 0 || file.recent_inline.is_none() && !planned.leaves_inline)
         };
         let unknown = sealed.iter().map(|sealed| sealed.slot).filter(|slot| !journaled(file, *slot));
         let recent: Vec<_> = unknown.map(|slot| (slot, next)).collect();
@@ -444,6 +446,7 @@ fn plan_file(
         masked: file.masked.clone(),
         generation: file.generation,
         inline: None,
+        leaves_inline: false,
     };
     let shown_inline = record.content == Content::Inline && file.shows_zone(0);
     let touches_first = file.pages.contains_key(&0);
@@ -460,6 +463,7 @@ fn plan_file(
         }
         return Ok(planned);
     }
+    planned.leaves_inline = shown_inline;
     for slot in slots_to_seal(file, shown_inline) {
         planned.jobs.extend(plan_slot(tree, source, inode, file, record, slot)?);
     }
