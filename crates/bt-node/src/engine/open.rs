@@ -228,9 +228,16 @@ fn newest_head(heads: &Heads, identity: &Identity, read_only: bool) -> std::resu
             }
         }
     }
+    let all_verify = newest.is_some() && problems.len() == loaded.damaged.len();
     let both = problems.iter().any(|(file, offset)| problems.iter().any(|(other, at)| other != file && at == offset));
     match newest {
-        Some(head) if !both || read_only => Ok(head),
+        Some(head) if !both || read_only => {
+            // A crash left one copy torn. Were it still so after the next crash, both copies could be.
+            if all_verify && !both && !read_only {
+                heads.repair().map_err(|error| EngineError::from(error).into_failure("repairing the heads"))?;
+            }
+            Ok(head)
+        }
         Some(head) => Err(Failure::problem(
             format!(
                 "both copies of one head are damaged; the newest that is whole has revision {}",
