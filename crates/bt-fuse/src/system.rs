@@ -8,8 +8,9 @@ const PR_SET_IO_FLUSHER: libc::c_int = 57;
 /// Marks the calling thread, and threads it starts, as serving a file system: when they need memory, the kernel does
 /// not try to get it by writing back pages of file systems, which could be ours. Needs CAP_SYS_RESOURCE.
 pub fn become_io_flusher() {
-    // SAFETY: PR_SET_IO_FLUSHER takes four integers and touches no memory of ours.
-    let result = unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
+    let (on, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: PR_SET_IO_FLUSHER takes four integers of that width and touches no memory of ours.
+    let result = unsafe { libc::prctl(PR_SET_IO_FLUSHER, on, unused, unused, unused) };
     if result != 0 {
         debug!(error = %std::io::Error::last_os_error(), "not permitted to become an I/O flusher");
     }

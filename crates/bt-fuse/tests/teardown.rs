@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bt_fuse::{MountError, MountOptions, TransportChoice};
+use bt_fuse::{Caller, FileSystem, MountError, MountOptions, TransportChoice};
 use support::{LONG, Mounted, mount};
 
 static ALONE: Mutex<()> = Mutex::new(());
@@ -73,6 +73,52 @@ fn unmounting_ends_all_threads() {
         mounted.mount.unmount().unwrap();
         mounted.mount.wait();
         assert_no_threads();
+    }
+}
+
+#[test]
+fn unmounting_brings_what_the_kernel_kept() {
+    let _alone = alone();
+    let content: Vec<u8> = (0..3_000_000u32).map(|number| (number / 5) as u8).collect();
+    for mounted in mounts() {
+        // Closing would write it back; a mapping that outlives its file does not.
+        let file = File::options().read(true).write(true).create_new(true).open(mounted.path("file")).unwrap();
+        file.set_len(content.len() as u64).unwrap();
+        use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+        let (size, protection) = (content.len(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a new mapping of a file of that size that nobody else changes, unmapped after its slice ends.
+        unsafe {
+            let address = mmap(std::ptr::null_mut(), size, protection, MapFlags::SHARED, &file, 0).unwrap();
+            drop(file);
+            std::slice::from_raw_parts_mut(address.cast::<u8>(), size).copy_from_slice(&content);
+            munmap(address, size).unwrap();
+        }
+        mounted.unmount();
+        let caller = Caller { uid: 0, gid: 0, pid: 0 };
+        let node = mounted.fs.lookup(&caller, 1, b"file").unwrap().attr.node;
+        let mut kept = vec![0; content.len()];
+        assert_eq!(mounted.fs.read(node, 0, &mut kept), Ok(content.len()));
+        assert!(kept == content);
+    }
+}
+
+#[test]
+fn interrupted_calls_are_finished() {
+    let _alone = alone();
+    for mounted in mounts() {
+        mounted.fs.slow.store(true, Ordering::SeqCst);
+        mounted.fs.fsync_ms.store(200, Ordering::SeqCst);
+        let path = mounted.path("file");
+        fs::write(&path, b"x").unwrap();
+        let mut program = Command::new("sync").arg(&path).spawn().unwrap();
+        while !mounted.mount.requests().contains_key("FSYNC") {
+            std::thread::yield_now();
+        }
+        let terminated = Command::new("kill").arg(program.id().to_string()).status().unwrap();
+        assert!(terminated.success());
+        program.wait().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        mounted.unmount();
     }
 }
 
