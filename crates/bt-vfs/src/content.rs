@@ -4,7 +4,7 @@
 //! content is gone (`masked`), dirty pages, and the size. Writing and truncating touch only this layer; a flush
 //! moves it into the zone, an fsync copies it into the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bt_base::limits::{PAGE_SIZE, PAGES_PER_BLOCK};
@@ -29,6 +29,9 @@ pub(crate) struct FileState {
     pub(crate) mtime: Option<Timestamp>,
     /// Dirty pages by number.
     pub(crate) pages: BTreeMap<u64, Page>,
+    /// Pages whose content the journal does not have: those in `pages` with `journaled` unset, and some that a flush
+    /// took since. What an fsync takes must not depend on how much of the file is dirty.
+    pub(crate) fresh: BTreeSet<u64>,
     /// Pages whose content in the zone is gone.
     pub(crate) masked: Ranges,
     /// The size, the mask or the time differ from the zone's.
@@ -59,6 +62,7 @@ impl FileState {
             size,
             mtime: None,
             pages: BTreeMap::new(),
+            fresh: BTreeSet::new(),
             masked: Ranges::default(),
             changed: false,
             undurable: false,
@@ -90,6 +94,7 @@ impl FileState {
     pub(crate) fn put_page(&mut self, number: u64, data: Arc<[u8]>) -> isize {
         let grown = data.len() as isize;
         let page = Page { data, journaled: false, flush: 0 };
+        self.fresh.insert(number);
         let before = self.pages.insert(number, page).map_or(0, |page| page.data.len() as isize);
         grown - before
     }
