@@ -16,7 +16,7 @@ impl Service for Node {
             Request::Status => Ok(Response::Status(Box::new(self.status()?))),
             Request::Sync => self.sync(),
             Request::Check { deep } => Ok(Response::Checked(self.engine.check(deep, progress)?)),
-            Request::Check { deep } => Ok(Response::Checked(self.engine.check(deep, progress)?)),
+            Request::Reclaim { all } => Ok(Response::Reclaimed(self.engine.reclaim(all, progress)?)),
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),
             Request::SnapshotDelete { name } => self.delete_snapshot(&name, progress),

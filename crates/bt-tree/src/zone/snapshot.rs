@@ -127,7 +127,9 @@ impl Zone {
 
     /// One step of deleting a snapshot; true when nothing of it is left. Each step leaves a whole state.
     pub fn delete_step(&mut self, source: &dyn NodeSource, name: &[u8]) -> Result<bool, ZoneError> {
-        let Some(record) = self.snapshot(source, name)? else { return Ok(true) };
+        // Another one of the same name may have been made since.
+        let deleting = self.snapshot(source, name)?.filter(|record| record.state == SnapshotState::Deleting);
+        let Some(record) = deleting else { return Ok(true) };
         let before = self.snapshot_before(source, &record)?;
         let dead = self.dead_of(source, record.number)?;
         let more = dead.len() == DEAD_AT_ONCE;
