@@ -30,6 +30,8 @@ mod ranges;
 mod read;
 mod replay;
 mod share;
+#[cfg(test)]
+mod tests;
 mod vfs;
 pub mod view;
 
