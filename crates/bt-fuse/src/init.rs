@@ -21,9 +21,8 @@ pub(crate) fn wanted_features(options: &MountOptions) -> u64 {
         | init_flag::NO_OPENDIR_SUPPORT
         | init_flag::HANDLE_KILLPRIV_V2
         | init_flag::DONT_MASK;
-    if options.writeback {
-        wanted |= init_flag::WRITEBACK_CACHE;
-    }
+    // Without writeback others may change files: pages go when a file's time or size is not what it was.
+    wanted |= if options.writeback { init_flag::WRITEBACK_CACHE } else { init_flag::AUTO_INVAL_DATA };
     if options.posix_acl {
         wanted |= init_flag::POSIX_ACL;
     }
@@ -60,10 +59,12 @@ mod tests {
     #[test]
     fn options_choose_features() {
         let mut options = MountOptions::default();
-        assert_ne!(wanted_features(&options) & init_flag::WRITEBACK_CACHE, 0);
+        let caching = init_flag::WRITEBACK_CACHE | init_flag::AUTO_INVAL_DATA;
+        assert_eq!(wanted_features(&options) & caching, init_flag::WRITEBACK_CACHE);
         assert_ne!(wanted_features(&options) & init_flag::POSIX_ACL, 0);
         (options.writeback, options.posix_acl) = (false, false);
-        assert_eq!(wanted_features(&options) & (init_flag::WRITEBACK_CACHE | init_flag::POSIX_ACL), 0);
+        assert_eq!(wanted_features(&options) & caching, init_flag::AUTO_INVAL_DATA);
+        assert_eq!(wanted_features(&options) & init_flag::POSIX_ACL, 0);
     }
 
     #[test]

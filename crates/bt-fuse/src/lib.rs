@@ -27,7 +27,7 @@
 //!
 //! Both transports ask for ASYNC_READ, ASYNC_DIO, BIG_WRITES, MAX_PAGES (requests of 1 MiB), DO_READDIRPLUS,
 //! READDIRPLUS_AUTO, PARALLEL_DIROPS, CACHE_SYMLINKS, NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT, HANDLE_KILLPRIV_V2 and
-//! DONT_MASK; by option WRITEBACK_CACHE and POSIX_ACL; io_uring also for SETXATTR_EXT and OVER_IO_URING. Times count
+//! DONT_MASK; by option WRITEBACK_CACHE (else AUTO_INVAL_DATA) and POSIX_ACL; io_uring also for SETXATTR_EXT and OVER_IO_URING. Times count
 //! in nanoseconds. fuser takes each of these as it is; it would also take SETXATTR_EXT and others whose messages it
 //! cannot read. Not asked for: ATOMIC_O_TRUNC (there is no OPEN to carry it), POSIX_LOCKS and FLOCK_LOCKS (locks are
 //! the kernel's), EXPORT_SUPPORT (a file system would have to look up "." of nodes that the kernel has forgotten).

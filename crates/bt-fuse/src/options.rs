@@ -47,7 +47,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// The largest request, in bytes: 4 KiB to 1 MiB.
     pub max_write: u32,
-    /// Let the kernel keep written pages and sizes. Only when all changes come through this mount.
+    /// Let the kernel keep written pages and sizes. Only when all changes come through this mount; without it the
+    /// kernel drops its pages of a file whose time or size turns out to have changed.
     pub writeback: bool,
     /// Let the kernel enforce POSIX ACLs, which are kept as extended attributes.
     pub posix_acl: bool,

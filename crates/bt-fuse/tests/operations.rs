@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bt_fuse::{MountOptions, Transport};
+use bt_fuse::{Caller, FileSystem, MountOptions, Transport};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use support::{Mounted, with_each_transport};
@@ -366,6 +366,20 @@ fn mapped_writes() {
             assert_eq!(read_at(&path, 4999, 7), b"\0hello\0");
         });
     }
+}
+
+#[test]
+fn without_writeback_changes_from_elsewhere_are_seen() {
+    let options = MountOptions { writeback: false, ..options() };
+    support::with_each_transport_valid(Duration::ZERO, &options, |mounted| {
+        let path = mounted.path("file");
+        fs::write(&path, b"first").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        let caller = Caller { uid: 0, gid: 0, pid: 0 };
+        let node = fs::metadata(&path).unwrap().ino();
+        mounted.fs.write(&caller, node, 0, b"other", false).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"other");
+    });
 }
 
 #[test]
