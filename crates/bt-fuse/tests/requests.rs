@@ -92,9 +92,12 @@ fn count(writeback: bool) {
     /// Somebody else on the machine may drop the kernel's caches meanwhile.
     const ATTEMPTS: usize = 5;
     with_each_transport(&MountOptions { writeback, ..MountOptions::default() }, |mounted| {
-        let attempts: Vec<Excess> = (0..ATTEMPTS).map(|_| excess(mounted, writeback)).collect();
-        let best = attempts.into_iter().min_by_key(|excess| excess.0.len()).expect("several");
-        assert!(best.0.is_empty(), "{:#?}", best.0);
+        let mut last = Excess::default();
+        let good = (0..ATTEMPTS).any(|_| {
+            last = excess(mounted, writeback);
+            last.0.is_empty()
+        });
+        assert!(good, "{:#?}", last.0);
     });
 }
 
