@@ -2,6 +2,7 @@
 
 mod bed;
 mod content;
+mod names;
 
 /// SplitMix64.
 struct Random(u64);
