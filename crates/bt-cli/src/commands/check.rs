@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use bt_node::Node;
 use bt_node::control::report::CheckReport;
-use bt_node::control::{Request, Response};
+use bt_node::control::{Client, Failure, Request, Response};
 
 use crate::arguments::OutputOption;
 use crate::output::show;
-use crate::target::{ask, unexpected};
+use crate::progress::Bar;
+use crate::target::{Target, check_dir, node_dir, unexpected};
 use crate::units::bytes;
 use crate::{End, Outcome};
 
@@ -28,12 +30,24 @@ pub struct Check {
 
 /// Runs the command.
 pub fn run(arguments: &Check) -> Outcome {
-    let report = match ask(&arguments.dir, false, Request::Check { deep: !arguments.quick })? {
-        Response::Checked(report) => report,
-        other => return Err(unexpected(&other).into()),
-    };
+    let report = check(arguments)?;
     show(arguments.output.output, &report, text)?;
     if report.problem_count > 0 { Err(End::problems_shown()) } else { Ok(()) }
+}
+
+/// Asks the serving process. Without one the directory is checked as it is: it may be too damaged to be opened.
+fn check(arguments: &Check) -> Result<CheckReport, Failure> {
+    let deep = !arguments.quick;
+    let dir = node_dir(&arguments.dir)?;
+    check_dir(&dir)?;
+    let Some(client) = Client::connect(&dir)? else {
+        let mut bar = Bar::new();
+        return Node::check(&dir, deep, &mut |step| bar.step(step));
+    };
+    match Target::Served(client).call(Request::Check { deep })? {
+        Response::Checked(report) => Ok(report),
+        other => Err(unexpected(&other)),
+    }
 }
 
 fn text(report: &CheckReport) -> String {
@@ -44,6 +58,10 @@ fn text(report: &CheckReport) -> String {
     let unlisted = report.problem_count - (report.problems.len() as u64).min(report.problem_count);
     if unlisted > 0 {
         text.push_str(&format!("and {unlisted} problems more\n"));
+    }
+    if report.leftovers > 0 {
+        let n = report.leftovers;
+        text.push_str(&format!("{n} segments are stored that nothing names: mounting or `bt reclaim` drops them\n"));
     }
     let verdict = match report.problem_count {
         0 => "no problems".to_owned(),
