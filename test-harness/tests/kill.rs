@@ -146,14 +146,16 @@ impl Round {
     fn sync_again_and_again(&self, tree: &Tree) -> Result<()> {
         while !self.killed.load(Ordering::SeqCst) {
             let marks: Vec<Mark> = self.histories.iter().map(|history| lock(history).mark_all()).collect();
-            match tree.sync() {
-                Ok(()) => self.acknowledge(&marks),
-                Err(_) if self.killed.load(Ordering::SeqCst) => {}
-                Err(error) => {
-                    self.ask_for_the_kill();
-                    return Err(error.context("bt sync while the node lived"));
-                }
+            let synced = tree.sync();
+            if self.killed.load(Ordering::SeqCst) {
+                // On a tree that nobody serves any more, it speaks of what is there only.
+                return Ok(());
             }
+            if let Err(error) = synced {
+                self.ask_for_the_kill();
+                return Err(error.context("bt sync while the node lived"));
+            }
+            self.acknowledge(&marks, "bt sync");
         }
         Ok(())
     }
@@ -174,9 +176,9 @@ impl Acknowledge for Round {
         self.histories.iter().enumerate().map(mark).collect()
     }
 
-    fn acknowledge(&self, marks: &[Mark]) {
+    fn acknowledge(&self, marks: &[Mark], what: &'static str) {
         for (history, mark) in self.histories.iter().zip(marks) {
-            lock(history).acknowledge(mark);
+            lock(history).acknowledge(mark, what);
         }
     }
 }

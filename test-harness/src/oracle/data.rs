@@ -26,6 +26,8 @@ pub struct FileHistory {
     completed: usize,
     /// How many are known to be durable.
     durable: usize,
+    /// What acknowledged that.
+    durable_by: &'static str,
 }
 
 impl FileHistory {
@@ -45,9 +47,11 @@ impl FileHistory {
         self.completed
     }
 
-    /// The first `count` changes were acknowledged as durable.
-    pub fn make_durable(&mut self, count: usize) {
-        self.durable = self.durable.max(count);
+    /// The first `count` changes were acknowledged as durable by `what`.
+    pub fn make_durable(&mut self, count: usize, what: &'static str) {
+        if count > self.durable {
+            (self.durable, self.durable_by) = (count, what);
+        }
     }
 
     /// The content after all changes.
@@ -88,9 +92,12 @@ impl FileHistory {
 
     fn explained(&self, at_least: usize) -> String {
         format!(
-            "of {} changes {} were acknowledged as durable, {at_least} belong to a rename over another file",
+            "of {} changes {} were acknowledged as durable, last by {:?}, {at_least} belong to a rename over another \
+             file; the last changes: {:?}",
             self.changes.len(),
-            self.durable
+            self.durable,
+            self.durable_by,
+            &self.changes[self.changes.len().saturating_sub(6)..]
         )
     }
 }
@@ -141,7 +148,7 @@ mod tests {
         history.begin(Change::Write { offset: 0, length: 4, fill: 1 });
         history.begin(Change::Write { offset: 2, length: 4, fill: 2 });
         history.complete();
-        history.make_durable(durable);
+        history.make_durable(durable, "fsync");
         history
     }
 

@@ -91,11 +91,11 @@ impl History {
         Mark { names: self.completed, files: files.into_iter().collect() }
     }
 
-    /// A sync that began at `mark` has returned well.
-    pub fn acknowledge(&mut self, mark: &Mark) {
+    /// The sync `what` that began at `mark` has returned well.
+    pub fn acknowledge(&mut self, mark: &Mark, what: &'static str) {
         self.durable = self.durable.max(mark.names);
         for (file, changes) in &mark.files {
-            self.files[*file].make_durable(*changes);
+            self.files[*file].make_durable(*changes, what);
         }
     }
 

@@ -139,8 +139,8 @@ mod tests {
             vec![self.0.lock().unwrap().mark((file != FileId::MAX).then_some(file))]
         }
 
-        fn acknowledge(&self, marks: &[Mark]) {
-            self.0.lock().unwrap().acknowledge(&marks[0]);
+        fn acknowledge(&self, marks: &[Mark], what: &'static str) {
+            self.0.lock().unwrap().acknowledge(&marks[0], what);
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
     fn a_lost_name_a_lost_byte_and_a_name_too_many_are_found() {
         let (_scratch, directory, mut history) = worked("oracle-lost");
         let all = history.mark_all();
-        history.acknowledge(&all);
+        history.acknowledge(&all, "bt sync");
         let files = history.names.paths(|node| matches!(node, Node::File(_)));
         let path = files.iter().map(|path| directory.join(path)).find(|path| path.metadata().unwrap().len() > 100);
         let path = path.unwrap();

@@ -19,8 +19,8 @@ const LARGEST_FILE: usize = 400_000;
 pub trait Acknowledge {
     /// Marks everybody's names; of worker `own` also the data of `file`.
     fn mark_names(&self, own: usize, file: FileId) -> Vec<Mark>;
-    /// A sync that began at these marks has returned well.
-    fn acknowledge(&self, marks: &[Mark]);
+    /// The sync `what` that began at these marks has returned well.
+    fn acknowledge(&self, marks: &[Mark], what: &'static str);
 }
 
 /// One worker: its directory, its history, its randomness.
@@ -179,7 +179,7 @@ impl<'a> Worker<'a> {
             self.write(&fd, file)?;
         }
         if self.random.u32(0..4) == 0 {
-            self.acknowledged(all, file, || sys::fsync(&fd))?;
+            self.acknowledged(all, file, "fsync", || sys::fsync(&fd))?;
         }
         fd.close()?;
         let to_full = self.full(&to);
@@ -231,13 +231,13 @@ impl<'a> Worker<'a> {
         let Some((path, file)) = self.any_file() else { return Ok(()) };
         let flag = if self.random.bool() { sys::O_SYNC } else { sys::O_DSYNC };
         let fd = sys::open(self.full(&path), sys::O_RDWR | flag, 0)?;
-        self.acknowledged(all, file, || sys::fsync(&fd))?;
+        self.acknowledged(all, file, "fsync", || sys::fsync(&fd))?;
         let names = all.mark_names(self.number, file);
         self.write(&fd, file)?;
         let data = self.history().mark(Some(file));
-        all.acknowledge(&names);
+        all.acknowledge(&names, "O_SYNC");
         // The names that the write covers are those before it began.
-        self.history().acknowledge(&data.without_names());
+        self.history().acknowledge(&data.without_names(), "O_SYNC");
         fd.close()
     }
 
@@ -247,8 +247,11 @@ impl<'a> Worker<'a> {
         if self.random.bool() {
             self.write(&fd, file)?;
         }
-        let data_only = self.random.u32(0..3) == 0;
-        self.acknowledged(all, file, || if data_only { sys::fdatasync(&fd) } else { sys::fsync(&fd) })?;
+        if self.random.u32(0..3) == 0 {
+            self.acknowledged(all, file, "fdatasync", || sys::fdatasync(&fd))?;
+        } else {
+            self.acknowledged(all, file, "fsync", || sys::fsync(&fd))?;
+        }
         fd.close()
     }
 
@@ -257,14 +260,20 @@ impl<'a> Worker<'a> {
         let fd = sys::open(self.full(&path), sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
         let marks = all.mark_names(self.number, FileId::MAX);
         sys::fsync(&fd)?;
-        all.acknowledge(&marks);
+        all.acknowledge(&marks, "fsync of a directory");
         fd.close()
     }
 
-    fn acknowledged(&self, all: &impl Acknowledge, file: FileId, sync: impl FnOnce() -> Sys<()>) -> Sys<()> {
+    fn acknowledged(
+        &self,
+        all: &impl Acknowledge,
+        file: FileId,
+        what: &'static str,
+        sync: impl FnOnce() -> Sys<()>,
+    ) -> Sys<()> {
         let marks = all.mark_names(self.number, file);
         sync()?;
-        all.acknowledge(&marks);
+        all.acknowledge(&marks, what);
         Ok(())
     }
 }
