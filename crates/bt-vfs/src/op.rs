@@ -229,6 +229,14 @@ impl Log {
         self.pending.retain(|chunk| chunk.first + u64::from(chunk.count) > number + 1 || chunk.first > number);
     }
 
+    /// Puts records that were taken before those that wait now.
+    pub(crate) fn put_back(&mut self, mut taken: Vec<Chunk>) {
+        taken.append(&mut self.pending);
+        self.pending = taken;
+        // What was put back may end with a chunk that a commit covers: nothing is added to it.
+        self.split();
+    }
+
     /// Takes all records that wait for the journal.
     pub fn take(&mut self) -> Vec<Chunk> {
         let mut taken = std::mem::take(&mut self.pending);

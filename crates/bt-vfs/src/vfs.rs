@@ -142,6 +142,12 @@ impl Vfs {
         Ok((self.log.take(), std::mem::take(&mut self.log_names_blocks)))
     }
 
+    /// Gives back what [`Vfs::take_log`] gave and the journal did not take.
+    pub fn put_back_log(&mut self, chunks: Vec<Chunk>, names_blocks: bool) {
+        self.log.put_back(chunks);
+        self.log_names_blocks |= names_blocks;
+    }
+
     /// Whether log records wait for the journal.
     pub fn has_pending_log(&self) -> bool {
         self.log.has_pending()

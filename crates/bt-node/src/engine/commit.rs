@@ -39,7 +39,10 @@ impl Engine {
         self.check_writable()?;
         let result = self.try_commit(flushing, snapshot);
         let result = match result {
-            Err(error) if error.is_no_space() && self.release_ballast() => self.try_commit(flushing, snapshot),
+            // What had begun to write the frozen state is final: a second try would follow a head that may be there.
+            Err(error) if error.is_no_space() && self.stopped().is_none() && self.release_ballast() => {
+                self.try_commit(flushing, snapshot)
+            }
             other => other,
         };
         self.settle(result.as_ref().is_err_and(EngineError::is_no_space));
@@ -64,6 +67,7 @@ impl Engine {
         let position = *self.position.lock().expect("no panic under this lock");
         let frozen = {
             let mut vfs = self.write();
+            self.check_writable()?;
             let owed = vfs.must_flush();
             if !owed.is_empty() {
                 self.flush_locked(flushing, &mut vfs, &owed)?;

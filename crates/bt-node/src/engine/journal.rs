@@ -58,6 +58,7 @@ impl Engine {
         if self.durable.load(Ordering::Acquire) >= number {
             return self.check_writable();
         }
+        self.awake.touch();
         let mut journal = self.journal.lock().unwrap_or_else(|_| panic!("a journal write panicked"));
         if self.durable.load(Ordering::Acquire) >= number {
             return self.check_writable();
@@ -67,14 +68,20 @@ impl Engine {
             self.start_journal(&mut journal)?;
         }
         let (chunks, names_blocks) = self.guard(self.write().take_log(&self.source))?;
-        if !chunks.is_empty() {
-            self.write_batch(&mut journal, &chunks, names_blocks)?;
+        if !chunks.is_empty() && !self.write_batch(&mut journal, &chunks, names_blocks)? {
+            // A commit covers the records, so they need no batch. Where it fails they wait for the next.
+            if let Err(error) = self.commit() {
+                self.write().put_back_log(chunks, names_blocks);
+                return Err(error);
+            }
+            self.check_writable()?;
         }
         assert!(self.durable.load(Ordering::Acquire) >= number, "all log records are in the journal or in a head");
         Ok(())
     }
 
-    fn write_batch(&self, journal: &mut Journal, chunks: &[Chunk], names_blocks: bool) -> Result<()> {
+    /// Writes records to the journal; false when it has no room for them. An error is final.
+    fn write_batch(&self, journal: &mut Journal, chunks: &[Chunk], names_blocks: bool) -> Result<bool> {
         let file = self.journal_file.as_ref().expect("a writable zone has a journal");
         let first = chunks[0].first;
         let count: u32 = chunks.iter().map(|chunk| chunk.count).sum();
@@ -82,9 +89,7 @@ impl Engine {
         chunks.iter().for_each(|chunk| journal.payload.extend_from_slice(&chunk.bytes));
         let needed = journal.payload.len() + BATCH_OVERHEAD;
         if needed as u64 > file.free() || journal.payload.len() > BATCH_PAYLOAD {
-            // A commit covers the records, so they need no batch.
-            self.commit()?;
-            return Ok(());
+            return Ok(false);
         }
         if names_blocks {
             self.stop_on_error(self.containers.sync().map_err(EngineError::from))?;
@@ -92,7 +97,7 @@ impl Engine {
         let (payload, batch) = (&journal.payload, &mut journal.batch);
         batch.clear();
         let writer = journal.writer.as_mut().expect("started by the caller");
-        writer.renew(self.fresh_session()?);
+        writer.renew(self.stop_on_error(self.fresh_session())?);
         writer.skip_to(first);
         self.stop_on_error(writer.seal(now(), first, count, payload, batch).map_err(EngineError::from))?;
         let offset = self.stop_on_error(file.append_sync(batch).map_err(EngineError::from))?;
@@ -110,7 +115,7 @@ impl Engine {
         if file.used() > file.size() / 2 {
             self.ask();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Begins a journal with a fresh id and publishes a head that names it, over the same state.

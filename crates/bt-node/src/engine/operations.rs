@@ -42,11 +42,12 @@ impl Engine {
             self.reserve(bytes)?;
         }
         let mut vfs = self.write();
-        let result = run(&mut vfs, file_time());
+        // Under the lock: a commit must not take a change that is half made.
+        let result = self.guard(run(&mut vfs, file_time()));
         self.gauge(&vfs);
         drop(vfs);
         self.nudge();
-        self.guard(result)
+        result
     }
 
     /// An inode.

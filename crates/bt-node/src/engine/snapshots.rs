@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 
 use bt_tree::schema::{Key, ZoneRecord};
 use bt_tree::zone::{SnapshotRecord, SnapshotState};
-use bt_vfs::Refusal;
 
 use super::Engine;
 use crate::error::Result;
@@ -35,8 +34,7 @@ impl Engine {
             root: outcome.root.0,
             level: outcome.root.1,
         };
-        let finished = self.write().finish_snapshot(&self.source, name, &record);
-        self.guard(finished)?;
+        self.guard(self.write().finish_snapshot(&self.source, name, &record))?;
         self.commit_locked(&mut flushing, None)?;
         Ok(record)
     }
@@ -49,18 +47,13 @@ impl Engine {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         self.check_writable()?;
-        let begun = self.write().begin_snapshot_delete(&self.source, name);
-        match begun {
-            Err(bt_vfs::VfsError::Refused(Refusal::NotFound)) => return Err(Refusal::NotFound.into()),
-            other => self.guard(other)?,
-        }
+        self.guard(self.write().begin_snapshot_delete(&self.source, name))?;
         loop {
             let done = {
                 let mut vfs = self.write();
-                let done = vfs.snapshot_delete_step(&self.source, name);
+                let done = self.guard(vfs.snapshot_delete_step(&self.source, name));
                 self.gauge(&vfs);
-                drop(vfs);
-                self.guard(done)?
+                done?
             };
             if done || self.is_crowded() {
                 self.commit()?;
