@@ -27,6 +27,7 @@
 //! `BT_CRASH_CASE=SEED[:POINT[:DISK]]` runs one case again, as each failure prints it.
 
 mod case;
+mod faults;
 mod model;
 mod random;
 mod readback;

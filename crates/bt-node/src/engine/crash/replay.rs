@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use bt_store::{FaultStorage, MemoryStorage};
 
@@ -10,8 +12,8 @@ use super::model::{Model, State, differences, pairs};
 use super::random::Random;
 use super::readback::read_back;
 use super::workload::Driver;
+use crate::engine::Engine;
 use crate::engine::check::check_storage;
-use crate::engine::{Committer, Engine};
 
 /// Operations of one workload.
 const OPERATIONS: usize = 160;
@@ -27,17 +29,15 @@ struct Ran {
     model: Model,
 }
 
-fn run(case: &Case, committer: bool) -> Ran {
+fn run(case: &Case, company: bool) -> Ran {
     let storage = FaultStorage::over(&case.tree());
     let engine = open(&storage).expect("a new tree opens");
     let model = Model::new(read_back(&engine).expect("a new tree can be read"));
-    let committer = committer.then(|| Committer::start(engine.clone()).expect("a thread starts"));
+    let company = company.then(|| Companion::start(engine.clone(), case.seed));
     let changes = || storage.operation_count();
     let mut driver = Driver::new(engine.clone(), model, Random(case.seed), &changes);
     driver.run(OPERATIONS).expect("nothing fails on a good disk");
-    if let Some(committer) = committer {
-        committer.stop();
-    }
+    drop(company);
     let live = read_back(&engine).expect("the live zone can be read");
     same(&driver.model, &live, "the live zone");
     let Driver { mut model, .. } = driver;
@@ -48,8 +48,46 @@ fn run(case: &Case, committer: bool) -> Ran {
     Ran { storage, model }
 }
 
+/// A thread that commits, flushes and frees all the time, as the committing thread does at times.
+struct Companion {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Companion {
+    fn start(engine: Arc<Engine>, seed: u64) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = ended.clone();
+        let thread = std::thread::spawn(move || {
+            let mut random = Random(!seed);
+            while !told.load(Ordering::Relaxed) {
+                let worked = match random.below(4) {
+                    0 => engine.commit().map(drop),
+                    1 => {
+                        let mut flushing = engine.flushing();
+                        let dirty = engine.read().dirty_files();
+                        engine.flush(&mut flushing, &dirty)
+                    }
+                    2 => engine.free_orphans(),
+                    _ => Ok(std::thread::yield_now()),
+                };
+                worked.expect("nothing fails on a good disk");
+            }
+        });
+        Self { ended, thread: Some(thread) }
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().expect("it is taken once").join();
+        assert!(ended.is_ok() || std::thread::panicking(), "the other thread panicked");
+    }
+}
+
 /// Compares a whole state with what the model has now; files that are held without a name cannot be read back.
-fn same(model: &Model, found: &State, what: &str) {
+pub(super) fn same(model: &Model, found: &State, what: &str) {
     let mut different = differences(&model.now.names, &found.names);
     let mut wanted = model.now.contents.clone();
     wanted.retain(|inode, _| !model.orphans.contains_key(inode));
@@ -85,7 +123,7 @@ fn recover(disk: &FaultStorage) -> Result<(Arc<Engine>, State), String> {
 }
 
 /// What a crash left must be recovered, more than once, and be good to work on.
-fn verify(case: &Case, model: &Model, image: &MemoryStorage, point: usize) {
+pub(super) fn verify(case: &Case, model: &Model, image: &MemoryStorage, point: usize) {
     let disk = FaultStorage::over(image);
     let (engine, state) = recover(&disk).unwrap_or_else(|error| panic!("recovery failed: {error}"));
     model.check(point, &state).unwrap_or_else(|why| panic!("the recovered state is wrong: {why}"));
@@ -119,9 +157,9 @@ fn go_on(engine: Arc<Engine>, disk: &FaultStorage, state: State, random: Random)
     check(disk);
 }
 
-fn replay(case: Case, committer: bool) {
+fn replay(case: Case, company: bool) {
     let _watched = case.watched();
-    let ran = run(&case, committer);
+    let ran = run(&case, company);
     let count = ran.storage.operation_count();
     for point in case.points(count + 1, POINTS) {
         let disks = case.disk.map_or(0..DISKS, |disk| disk..disk + 1);

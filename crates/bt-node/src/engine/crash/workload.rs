@@ -31,13 +31,15 @@ pub(super) struct Driver<'a> {
     pub(super) random: Random,
     /// How often each inode is held, as the kernel would.
     holds: BTreeMap<u64, u64>,
+    /// An operation of several steps failed: the model has it as begun, and must not go on.
+    pub(super) halfway: bool,
     /// Changes of the disk so far.
     changes: &'a dyn Fn() -> usize,
 }
 
 impl<'a> Driver<'a> {
     pub(super) fn new(engine: Arc<Engine>, model: Model, random: Random, changes: &'a dyn Fn() -> usize) -> Self {
-        Self { engine, model, random, holds: BTreeMap::new(), changes }
+        Self { engine, model, random, holds: BTreeMap::new(), halfway: false, changes }
     }
 
     /// Runs some operations, until one fails.
@@ -419,8 +421,7 @@ impl<'a> Driver<'a> {
             self.flush_files(&[from])?;
         }
         let begun = (self.changes)();
-        let copied = self.engine.copy_range(ShareRange { from, from_offset, to, to_offset, len })?;
-        assert_eq!(copied, len, "a copy of {len} bytes at {from_offset} of {from} to {to_offset} of {to}");
+        let copied = self.engine.copy_range(ShareRange { from, from_offset, to, to_offset, len });
         self.model.operation(begun, format!("copy {len} at {from_offset} of {from} to {to_offset} of {to}"), |model| {
             let data = model.now.contents[&from][from_offset as usize..][..len as usize].to_vec();
             let content = model.now.contents.get_mut(&to).expect("it was picked");
@@ -437,6 +438,8 @@ impl<'a> Driver<'a> {
             steps.into_iter().for_each(|print| model.note_content(to, print));
             model.content_changed(to);
         });
+        self.halfway = copied.is_err();
+        assert_eq!(copied?, len, "a copy of {len} bytes at {from_offset} of {from} to {to_offset} of {to}");
         Ok(())
     }
 
@@ -527,11 +530,13 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         let begun = (self.changes)();
-        self.engine.create_snapshot(&name)?;
+        let created = self.engine.create_snapshot(&name);
         self.model.operation(begun, format!("create {}", name.escape_ascii()), |model| {
             let image = Arc::new(model.image());
             model.now.names.snapshots.insert(name, image);
         });
+        self.halfway = created.is_err();
+        created?;
         self.model.acknowledge((self.changes)(), Covers::All);
         Ok(())
     }
@@ -542,10 +547,12 @@ impl<'a> Driver<'a> {
         let begun = (self.changes)();
         let stop = self.random.one_in(3);
         let mut go_on = || if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let _ = self.engine.delete_snapshot(&name, &mut go_on)?;
+        let deleted = self.engine.delete_snapshot(&name, &mut go_on);
         self.model.operation(begun, format!("delete {}", name.escape_ascii()), |model| {
             model.now.names.snapshots.remove(&name);
         });
+        self.halfway = deleted.is_err();
+        let _ = deleted?;
         self.model.acknowledge((self.changes)(), Covers::All);
         Ok(())
     }
