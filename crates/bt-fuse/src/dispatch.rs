@@ -35,13 +35,18 @@ pub(crate) fn answer(fs: &dyn FileSystem, request: &mut Request<'_>) -> Result<u
 pub(crate) fn may_wait(fs: &dyn FileSystem, header: &InHeader, fixed: &[u8]) -> bool {
     let call = match header.opcode {
         opcode::WRITE => SlowCall::Write,
-        opcode::FSYNC | opcode::FSYNCDIR | opcode::SYNCFS => SlowCall::Fsync,
+        opcode if is_sync(opcode) => SlowCall::Fsync,
         opcode::COPY_FILE_RANGE | opcode::COPY_FILE_RANGE_64 => SlowCall::CopyFileRange,
         opcode::FALLOCATE => SlowCall::Fallocate,
         opcode::SETATTR if truncates(fixed) => SlowCall::Truncate,
         _ => return false,
     };
     guarded(|| Ok(fs.may_wait(call, header.node))).unwrap_or(false)
+}
+
+/// Whether an operation makes something durable.
+pub(crate) fn is_sync(opcode: u32) -> bool {
+    matches!(opcode, opcode::FSYNC | opcode::FSYNCDIR | opcode::SYNCFS)
 }
 
 fn truncates(fixed: &[u8]) -> bool {

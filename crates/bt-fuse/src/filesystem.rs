@@ -103,7 +103,8 @@ pub trait FileSystem: Send + Sync + 'static {
         to_offset: u64,
         len: u64,
     ) -> Result<u64>;
-    /// True: the call may wait long (a large fsync); the transport has it made, and answered, by a worker thread.
+    /// True: the call may wait long (a large fsync); the transport has it made, and answered, by a worker thread. So it
+    /// does, unasked, with syncs that come while another is under way.
     fn may_wait(&self, call: SlowCall, node: u64) -> bool;
     /// The connection is gone (unmounted). No call follows.
     fn destroyed(&self) {}

@@ -15,7 +15,7 @@ pub(crate) const MAX_BACKGROUND: u16 = 64;
 /// From here the kernel thinks the device busy and starts no more read-ahead.
 pub(crate) const CONGESTION_THRESHOLD: u16 = 48;
 /// Threads for calls that may wait. They mostly sleep; the more, the more fsyncs share one group commit.
-pub(crate) const WORKERS: usize = 4;
+pub(crate) const WORKERS: usize = 8;
 /// Calls that wait for a worker; beyond, the thread that received a call makes it itself.
 pub(crate) const WORKER_QUEUE: usize = 256;
 /// Requests that one core's queue can hold at a time, beyond which programs on that core wait. Each has memory of the

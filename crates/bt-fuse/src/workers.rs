@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
@@ -15,7 +16,12 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Workers {
     queue: Arc<Queue>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Syncs under way, whoever makes them.
+    syncs: Arc<AtomicUsize>,
 }
+
+/// A sync under way, until it is dropped.
+pub(crate) struct Sync(Arc<AtomicUsize>);
 
 #[derive(Default)]
 struct Queue {
@@ -32,7 +38,7 @@ struct State {
 impl Workers {
     /// Starts the threads.
     pub(crate) fn start() -> std::io::Result<Workers> {
-        let workers = Workers { queue: Arc::default(), threads: Mutex::default() };
+        let workers = Workers { queue: Arc::default(), threads: Mutex::default(), syncs: Arc::default() };
         for number in 0..WORKERS {
             let queue = workers.queue.clone();
             let thread = std::thread::Builder::new().name(format!("bt-fuse-wait-{number}")).spawn(move || {
@@ -54,6 +60,18 @@ impl Workers {
         }
     }
 
+    /// To be called before a sync is made, and kept while it is.
+    pub(crate) fn begin_sync(&self) -> Sync {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Sync(self.syncs.clone())
+    }
+
+    /// Whether a sync is under way now. One more is then better made by a worker: the thread that received it stays
+    /// free to receive others, and they can all share what the file system does next.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.syncs.load(Ordering::Relaxed) > 0
+    }
+
     /// Finishes the jobs that wait and ends the threads. Later jobs are run by their caller.
     pub(crate) fn close(&self) {
         self.queue.state.lock().expect("no holder panics").closed = true;
@@ -62,6 +80,12 @@ impl Workers {
         for thread in threads {
             thread.join().expect("workers catch panics");
         }
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -100,7 +124,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn runs_every_job_before_it_ends() {

@@ -448,6 +448,22 @@ fn slow_calls_do_not_hold_up_others() {
 }
 
 #[test]
+fn syncs_meet_in_the_file_system() {
+    with_each_transport(&options(), |mounted| {
+        use std::sync::atomic::Ordering;
+        mounted.fs.fsync_ms.store(20, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                let file = File::create_new(mounted.path(&format!("{number}"))).unwrap();
+                scope.spawn(move || (0..10).for_each(|_| file.sync_all().unwrap()));
+            }
+        });
+        // Were each made by the thread that received it, there would be no more at a time than such threads.
+        assert!(mounted.fs.most_syncs.load(Ordering::SeqCst) > 2);
+    });
+}
+
+#[test]
 fn a_panic_of_the_file_system_is_an_error() {
     with_each_transport(&options(), |mounted| {
         use std::sync::atomic::Ordering;

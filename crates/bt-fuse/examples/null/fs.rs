@@ -24,6 +24,9 @@ pub struct NullFs {
     pub slow: AtomicBool,
     /// How long fsync takes, in milliseconds.
     pub fsync_ms: AtomicU64,
+    /// Syncs under way, and the most there were at a time.
+    syncs: AtomicU64,
+    pub most_syncs: AtomicU64,
     /// statfs panics.
     pub panics: AtomicBool,
     /// Forgets of more lookups than there were.
@@ -65,6 +68,8 @@ impl NullFs {
             valid,
             slow: AtomicBool::new(false),
             fsync_ms: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            most_syncs: AtomicU64::new(0),
             panics: AtomicBool::new(false),
             excess_forgets: AtomicU64::new(0),
             is_destroyed: AtomicBool::new(false),
@@ -461,7 +466,10 @@ impl FileSystem for NullFs {
 
     fn fsync(&self, node: u64, _data_only: bool) -> Result<()> {
         self.read_state().node(node)?;
+        let syncs = self.syncs.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_syncs.fetch_max(syncs, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(self.fsync_ms.load(Ordering::SeqCst)));
+        self.syncs.fetch_sub(1, Ordering::SeqCst);
         Ok(())
     }
 

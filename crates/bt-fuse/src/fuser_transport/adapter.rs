@@ -18,7 +18,7 @@ use crate::check::{self, guarded};
 use crate::counters::Counters;
 use crate::limits::{CONGESTION_THRESHOLD, MAX_BACKGROUND, MAX_WRITE};
 use crate::wire::opcode;
-use crate::workers::{Job, Workers};
+use crate::workers::Workers;
 use crate::{Attr, Caller, DirSink, Entry, Errno, FileSystem, MountOptions, Result, SetAttr, SlowCall, init};
 
 /// Node numbers are never reused, so a generation says nothing.
@@ -49,16 +49,32 @@ impl Adapter {
         Adapter { fs, options, workers, counters }
     }
 
+    /// Makes a sync here, or has a worker make it when it may wait or another is under way.
+    fn sync(&self, node: u64, data_only: bool, reply: ReplyEmpty) {
+        let held_up = self.workers.is_syncing();
+        let sync = self.workers.begin_sync();
+        let job = move |fs: &dyn FileSystem| {
+            let result = guarded(|| fs.fsync(node, data_only));
+            drop(sync);
+            reply_empty(reply, result);
+        };
+        match held_up {
+            true => self.hand_over(job),
+            false => self.run(SlowCall::Fsync, node, job),
+        }
+    }
+
     /// Makes a call here, or has a worker make it when it may wait.
     fn run(&self, call: SlowCall, node: u64, job: impl FnOnce(&dyn FileSystem) + Send + 'static) {
         match guarded(|| Ok(self.fs.may_wait(call, node))) {
-            Ok(true) => {
-                let fs = self.fs.clone();
-                let job: Job = Box::new(move || job(&*fs));
-                self.workers.run(job);
-            }
+            Ok(true) => self.hand_over(job),
             _ => job(&*self.fs),
         }
+    }
+
+    fn hand_over(&self, job: impl FnOnce(&dyn FileSystem) + Send + 'static) {
+        let fs = self.fs.clone();
+        self.workers.run(Box::new(move || job(&*fs)));
     }
 }
 
@@ -346,7 +362,7 @@ impl Filesystem for Adapter {
 
     fn fsync(&self, _request: &Request, node: INodeNo, _handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
         self.counters.add(opcode::FSYNC);
-        self.run(SlowCall::Fsync, node.0, move |fs| reply_empty(reply, guarded(|| fs.fsync(node.0, data_only))));
+        self.sync(node.0, data_only, reply);
     }
 
     fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -384,7 +400,7 @@ impl Filesystem for Adapter {
 
     fn fsyncdir(&self, _request: &Request, node: INodeNo, _handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
         self.counters.add(opcode::FSYNCDIR);
-        self.run(SlowCall::Fsync, node.0, move |fs| reply_empty(reply, guarded(|| fs.fsync(node.0, data_only))));
+        self.sync(node.0, data_only, reply);
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {

@@ -11,7 +11,7 @@ use super::entry::Place;
 use super::mailbox::{Answered, Mailbox};
 use crate::counters::Counters;
 use crate::dispatch;
-use crate::workers::Workers;
+use crate::workers::{Sync, Workers};
 use crate::{Errno, FileSystem};
 
 /// A ring whose completions are handled only inside this thread's own waits.
@@ -84,16 +84,18 @@ impl Queue {
                 }
             }
             completions.extend(self.ring.completion().map(|completion| (completion.user_data(), completion.result())));
+            let alone = completions.len() == 1;
             for (user_data, result) in completions.drain(..) {
                 match user_data {
                     BELL => self.take_answers(),
-                    number => self.completed(number as usize, result),
+                    number => self.completed(number as usize, result, alone),
                 }
             }
         }
     }
 
-    fn completed(&mut self, number: usize, result: i32) {
+    /// `alone`: nothing else waits for this thread.
+    fn completed(&mut self, number: usize, result: i32, alone: bool) {
         if result < 0 {
             self.live -= 1;
             if !matches!(-result, libc::ENOTCONN | libc::ECONNABORTED | libc::ECANCELED) {
@@ -105,17 +107,23 @@ impl Queue {
         let mut place = self.places[number].take().expect("the kernel had it, not a worker");
         let mut request = place.request();
         self.counters.add(request.header.opcode);
-        if dispatch::may_wait(&*self.shared.fs, &request.header, request.fixed) {
-            return self.hand_over(number, place);
+        let (fs, workers) = (&*self.shared.fs, &self.shared.workers);
+        let is_sync = dispatch::is_sync(request.header.opcode);
+        let held_up = is_sync && (!alone || workers.is_syncing());
+        let sync = is_sync.then(|| workers.begin_sync());
+        if held_up || dispatch::may_wait(fs, &request.header, request.fixed) {
+            return self.hand_over(number, place, sync);
         }
-        let result = dispatch::answer(&*self.shared.fs, &mut request);
+        let result = dispatch::answer(fs, &mut request);
+        drop(sync);
         self.commit(number, place, result);
     }
 
-    fn hand_over(&self, number: usize, mut place: Place) {
+    fn hand_over(&self, number: usize, mut place: Place, sync: Option<Sync>) {
         let (fs, mailbox) = (self.shared.fs.clone(), self.mailbox.clone());
         self.shared.workers.run(Box::new(move || {
             let result = dispatch::answer(&*fs, &mut place.request());
+            drop(sync);
             mailbox.put(Answered { number, place, result });
         }));
     }
