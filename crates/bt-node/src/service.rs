@@ -16,6 +16,9 @@ impl Service for Node {
             Request::Status => Ok(Response::Status(Box::new(self.status()?))),
             Request::Sync => self.sync(),
             Request::Check { deep } => Ok(Response::Checked(self.engine.check(deep, progress)?)),
+            Request::SnapshotDiff { from, to } => {
+                Ok(Response::Diff(self.engine.diff(&from, to.as_deref(), progress)?))
+            }
             Request::Reclaim { all } => Ok(Response::Reclaimed(self.engine.reclaim(all, progress)?)),
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),

@@ -18,11 +18,13 @@ mod check;
 mod commit;
 #[cfg(test)]
 mod crash;
+mod diff;
 mod flush;
 mod journal;
 mod limits;
 mod open;
 mod operations;
+mod paths;
 mod pin;
 mod reclaim;
 mod sealer;
@@ -43,6 +45,7 @@ use bt_tree::{BlockRef, JournalPosition, SegmentSummary, SessionKey};
 use bt_vfs::{LookupCounts, Refusal, Vfs};
 use quick_cache::sync::Cache;
 
+use crate::awake::Awake;
 use crate::error::{EngineError, Result};
 use crate::identity::Identity;
 
@@ -78,6 +81,7 @@ pub(crate) struct Engine {
     /// Inodes without a name that nobody uses: to be freed.
     unused: Mutex<Vec<u64>>,
     session: RwLock<Arc<SessionKey>>,
+    awake: Awake,
     /// Parts of files whose surroundings the disk was asked for.
     around: Cache<(u64, u64), ()>,
     space: SpaceGauge,

@@ -9,12 +9,12 @@
 //! 2. both files of heads ([`heads`]) and the journal above the newest head ([`journal`]);
 //! 3. the index of the newest head and of each snapshot ([`bt_tree::check`]); with `deep`, every block of file data;
 //! 4. accounts against references, and against the segments of the store ([`blocks`]);
-//! 5. the paths of the inodes that problems were found in ([`paths`]).
+//! 5. the paths of the inodes that problems were found in ([`places`]).
 
 mod blocks;
 mod heads;
 mod journal;
-mod paths;
+mod places;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -193,7 +193,7 @@ impl<'a> Check<'a> {
         check_segments(&self.containers, &references, frozen, &mut self.report, &mut self.findings);
         let states = summary.snapshots.iter().map(|(name, record)| (Some(name.clone()), record.tree()));
         let states: Vec<_> = std::iter::once((None, newest)).chain(states).collect();
-        paths::resolve(&source, &states, &self.containers, &mut self.findings);
+        places::resolve(&source, &states, &self.containers, &mut self.findings);
         Ok(())
     }
 
