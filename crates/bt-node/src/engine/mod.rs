@@ -20,6 +20,7 @@ mod commit;
 mod crash;
 mod diff;
 mod flush;
+mod inspect;
 mod journal;
 mod limits;
 mod open;

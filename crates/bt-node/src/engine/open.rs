@@ -19,6 +19,7 @@ use super::limits::Limits;
 use super::sealer::SegmentIds;
 use super::space::SpaceGauge;
 use super::{BlockSource, Engine, Flushing, Progress};
+use crate::awake::Awake;
 use crate::control::Failure;
 use crate::error::{EngineError, Result};
 use crate::identity::Identity;
@@ -112,6 +113,7 @@ impl Engine {
             lookups: Mutex::new(LookupCounts::default()),
             unused: Mutex::default(),
             session: RwLock::new(Arc::new(session)),
+            awake: Awake::new(),
             around: quick_cache::sync::Cache::new(super::limits::AROUND_PARTS),
             space: SpaceGauge::default(),
             stopped: OnceLock::new(),
