@@ -53,6 +53,17 @@ fn truncates(fixed: &[u8]) -> bool {
     parse::<wire::SetattrIn>(fixed).is_ok_and(|setattr| setattr.valid & setattr_valid::SIZE != 0)
 }
 
+/// What a reply's header says of a result. Numbers that are no error to the kernel are EIO.
+pub(crate) fn error_out<T>(result: &Result<T>) -> i32 {
+    /// The first of the kernel's internal numbers.
+    const ERESTARTSYS: i32 = 512;
+    match result {
+        Ok(_) => 0,
+        Err(Errno(errno)) if (1..ERESTARTSYS).contains(errno) => -errno,
+        Err(_) => -Errno::EIO.0,
+    }
+}
+
 /// The message at the start of `bytes`; EINVAL when they are too few.
 pub(crate) fn parse<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T> {
     T::read_from_prefix(bytes).map(|(message, _)| message).map_err(|_| Errno::EINVAL)
@@ -397,6 +408,15 @@ mod tests {
         let (made, payload) = ask(&fs, opcode::MKNOD, 1, wire::MknodIn::default().as_bytes(), b"name\0");
         assert_eq!(made, Ok(size_of::<wire::EntryOut>()));
         assert_eq!(parse::<wire::EntryOut>(&payload).unwrap().node, 2);
+    }
+
+    #[test]
+    fn errors_are_the_kernels() {
+        assert_eq!(error_out(&Ok(5)), 0);
+        assert_eq!(error_out::<()>(&Err(Errno::ENOENT)), -2);
+        for nonsense in [0, -2, 512, i32::MIN] {
+            assert_eq!(error_out::<()>(&Err(Errno(nonsense))), -5);
+        }
     }
 
     #[test]

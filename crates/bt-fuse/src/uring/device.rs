@@ -127,7 +127,7 @@ impl Device {
     }
 
     fn send(&self, header: &InHeader, result: crate::Result<()>, payload: &[u8]) -> io::Result<()> {
-        let error = result.err().map_or(0, |errno| -errno.0);
+        let error = dispatch::error_out(&result);
         let len = (size_of::<OutHeader>() + payload.len()) as u32;
         let out = OutHeader { len, error, unique: header.unique };
         rustix::io::writev(&*self.device, &[IoSlice::new(out.as_bytes()), IoSlice::new(payload)])?;

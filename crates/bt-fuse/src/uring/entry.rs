@@ -7,7 +7,7 @@ use io_uring::{opcode as uring_opcode, types};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::dispatch::Request;
+use crate::dispatch::{Request, error_out};
 use crate::wire::{InHeader, OutHeader};
 
 /// `FUSE_IO_URING_CMD_REGISTER`: this memory is a new place of a queue.
@@ -92,10 +92,7 @@ impl Place {
     pub(super) fn commit(&mut self, result: crate::Result<usize>) -> Entry128 {
         let headers = self.headers_mut();
         let unique = parse_in_header(headers).unique;
-        let (error, payload_size) = match result {
-            Ok(size) => (0, size as u32),
-            Err(errno) => (-errno.0, 0),
-        };
+        let (error, payload_size) = (error_out(&result), result.unwrap_or(0) as u32);
         let out = OutHeader { len: size_of::<OutHeader>() as u32 + payload_size, error, unique };
         headers.in_out[..size_of::<OutHeader>()].copy_from_slice(out.as_bytes());
         headers.payload_size = payload_size;
