@@ -36,6 +36,7 @@ mod tests;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub(crate) use node::LEVELS;
 pub use node::Node;
 pub use page::{KEY_SIZE, NODE_VERSION, PAGE_SIZE as NODE_SIZE, VALUE_SIZE};
 pub use scan::{NodeVisit, Walk};

@@ -12,7 +12,7 @@ use super::page::{self, HEADER, PAGE_SIZE, Page, cell_size, common};
 use crate::block::BlockRef;
 
 /// Levels of the highest tree: with the smallest branches this holds far more than 2^64 records.
-pub(super) const LEVELS: usize = 16;
+pub(crate) const LEVELS: usize = 16;
 
 /// What stands in a cell whose child is in memory.
 const NO_REFERENCE: [u8; BlockRef::SIZE] = [0; BlockRef::SIZE];

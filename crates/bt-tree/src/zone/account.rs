@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bt_base::SegmentId;
 use bt_base::codec::DecodeError;
-use bt_base::limits::{SEGMENT_BLOCKS, TAG_SIZE};
+use bt_base::limits::{SEGMENT_BLOCKS, SEGMENT_SIZE, TAG_SIZE};
 
 use super::{Zone, ZoneError};
 use crate::head::SegmentSummary;
@@ -68,12 +68,14 @@ impl Account {
             live_bytes: reader.u64()?,
             blocks: reader.u32()?,
             epoch: reader.u32()?,
-            index_blocks: reader.u8()? != 0,
+            index_blocks: reader.bool()?,
             dead: reader.rest().to_vec(),
         };
         let fits = account.blocks as usize <= SEGMENT_BLOCKS
             && account.dead.len() == (account.blocks as usize).div_ceil(8)
-            && account.live_bytes <= account.sealed_bytes;
+            && account.live_bytes <= account.sealed_bytes
+            && account.sealed_bytes <= SEGMENT_SIZE as u64
+            && (account.blocks % 8 == 0 || account.dead.last().is_some_and(|last| last >> (account.blocks % 8) == 0));
         if fits { Ok(account) } else { Err(reader.error("its parts contradict each other")) }
     }
 

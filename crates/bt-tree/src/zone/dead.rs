@@ -1,9 +1,11 @@
 //! What becomes of references that die: released, or kept for a snapshot.
 
+use bt_base::codec::DecodeError;
+
 use super::{Zone, ZoneError};
 use crate::block::BlockRef;
 use crate::index::NodeSource;
-use crate::schema::{DeadRecord, Death, Key};
+use crate::schema::{DeadRecord, Death, Key, decode_count};
 
 impl Zone {
     /// Accounts for references that died, in any order.
@@ -44,14 +46,15 @@ impl Zone {
     ) -> Result<(), ZoneError> {
         let key = Key::dead(snapshot, block);
         let before = self.with(source, &key, DeadRecord::decode)?.transpose()?;
-        let count = before.map_or(0, |record| record.count) + references;
+        let count = before.map_or(0, |record| record.count).checked_add(references).ok_or_else(too_many)?;
         self.put(source, &key, &DeadRecord { count, len: block.len }.encode())
     }
 
     /// One more reference to a block that has at least one.
     pub(super) fn add_count(&mut self, source: &dyn NodeSource, block: &BlockRef) -> Result<(), ZoneError> {
         let extra = self.count(source, &Death::from(block))?;
-        self.put(source, &Key::count(&block.segment, block.index), &(extra + 1).to_le_bytes())
+        let extra = extra.checked_add(1).ok_or_else(too_many)?;
+        self.put(source, &Key::count(&block.segment, block.index), &extra.to_le_bytes())
     }
 
     /// Takes a reference off a counted block; false when this was the only one.
@@ -71,11 +74,11 @@ impl Zone {
         if !self.has_counts {
             return Ok(0);
         }
-        let decode = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes);
-        match self.with(source, &Key::count(&block.segment, block.index), decode)? {
-            None => Ok(0),
-            Some(Ok(extra)) => Ok(extra),
-            Some(Err(_)) => Err(ZoneError::Missing { what: format!("a count of block {}", block.index) }),
-        }
+        let key = Key::count(&block.segment, block.index);
+        Ok(self.with(source, &key, decode_count)?.transpose()?.unwrap_or(0))
     }
+}
+
+fn too_many() -> ZoneError {
+    DecodeError::malformed("count record", "more references than it can count").into()
 }

@@ -7,7 +7,7 @@ use bt_base::{Revision, Timestamp};
 
 use super::{Zone, ZoneError};
 use crate::block::BlockRef;
-use crate::index::{NodeSource, Tree};
+use crate::index::{LEVELS, NodeSource, Tree};
 use crate::schema::{DeadRecord, Death, Key, KeyKind, Reader, parse_key};
 
 /// Dead references that one step of deleting a snapshot handles.
@@ -66,6 +66,9 @@ impl SnapshotRecord {
         let revision = Revision(reader.u64()?);
         let time = reader.time()?;
         let level = reader.u8()?;
+        if usize::from(level) >= LEVELS {
+            return Err(reader.error("a root higher than an index can be"));
+        }
         let root = BlockRef::read_from(reader.slice(BlockRef::SIZE)?)?;
         reader.end()?;
         Ok(Self { number, state, revision, time, root, level })
