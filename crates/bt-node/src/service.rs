@@ -19,6 +19,11 @@ impl Service for Node {
             Request::SnapshotDiff { from, to } => {
                 Ok(Response::Diff(self.engine.diff(&from, to.as_deref(), progress)?))
             }
+            Request::InspectHead => Ok(Response::Head(Box::new(self.engine.inspect_head()?))),
+            Request::InspectSegment { id } => Ok(Response::Segments(self.engine.inspect_segments(id.as_ref())?)),
+            Request::InspectBlock { segment, index } => {
+                Ok(Response::Block(Box::new(self.engine.inspect_block(&segment, index)?)))
+            }
             Request::Reclaim { all } => Ok(Response::Reclaimed(self.engine.reclaim(all, progress)?)),
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),

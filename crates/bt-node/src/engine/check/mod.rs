@@ -35,6 +35,8 @@ use super::{BlockSource, Engine, Pin};
 use crate::control::report::CheckReport;
 use crate::control::{Failure, FailureKind, OnProgress, Progress};
 use crate::identity::Identity;
+pub(super) use heads::verify as verify_head;
+
 use blocks::{BlockCheck, check_segments};
 use report::Findings;
 
