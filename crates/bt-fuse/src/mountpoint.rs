@@ -143,7 +143,8 @@ fn mount_by_kernel(path: &Path, mode: u32, options: &MountOptions) -> Result<Opt
         data.push_str(",allow_other");
     }
     let mut flags = MountFlags::empty();
-    flags.set(MountFlags::NOSUID | MountFlags::NODEV, !options.allow_suid_dev);
+    flags.set(MountFlags::NOSUID, !options.allow_suid);
+    flags.set(MountFlags::NODEV, !options.allow_dev);
     flags.set(MountFlags::RDONLY, options.read_only);
     let data = CString::new(data).expect("numbers and words have no NUL");
     match mount(options.source_name.as_str(), path, format!("fuse.{SUBTYPE}"), flags, data.as_c_str()) {
@@ -179,7 +180,8 @@ fn mount_by_helper(path: &Path, options: &MountOptions) -> Result<OwnedFd, Mount
 
 fn helper_options(options: &MountOptions) -> String {
     let mut list = format!("fsname={},subtype={SUBTYPE},default_permissions", options.source_name);
-    list.push_str(if options.allow_suid_dev { ",suid,dev" } else { ",nosuid,nodev" });
+    list.push_str(if options.allow_suid { ",suid" } else { ",nosuid" });
+    list.push_str(if options.allow_dev { ",dev" } else { ",nodev" });
     if options.read_only {
         list.push_str(",ro");
     }

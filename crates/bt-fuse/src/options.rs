@@ -39,8 +39,10 @@ pub struct MountOptions {
     pub read_only: bool,
     /// Let other users than the mounting one in.
     pub allow_other: bool,
-    /// Honour set-user-id bits and device files; else the mount is nosuid,nodev.
-    pub allow_suid_dev: bool,
+    /// Set-user-id and set-group-id bits work on the mount; root only.
+    pub allow_suid: bool,
+    /// Device nodes work on the mount; root only.
+    pub allow_dev: bool,
     /// Which way to the kernel to take.
     pub transport: TransportChoice,
     /// Threads of the fuser transport; io_uring has one per core.
@@ -62,7 +64,8 @@ impl Default for MountOptions {
             source_name: "blocktree".to_owned(),
             read_only: false,
             allow_other: false,
-            allow_suid_dev: false,
+            allow_suid: false,
+            allow_dev: false,
             transport: TransportChoice::Auto,
             threads: 2,
             max_write: 1 << 20,

@@ -56,7 +56,8 @@ impl Node {
             source_name: self.dir.display().to_string(),
             read_only,
             allow_other: options.allow_other,
-            allow_suid_dev: options.allow_suid || options.allow_dev,
+            allow_suid: options.allow_suid,
+            allow_dev: options.allow_dev,
             transport: match options.transport {
                 Transport::Auto => TransportChoice::Auto,
                 Transport::Fuser => TransportChoice::Fuser,
