@@ -216,7 +216,7 @@ impl Vfs {
 }
 
 /// Names that can be stored: user, trusted and security attributes, and access control lists.
-fn check_attribute(name: &[u8], value: &[u8]) -> Result<()> {
+pub(crate) fn check_attribute(name: &[u8], value: &[u8]) -> Result<()> {
     if name.len() > XATTR_NAME_SIZE {
         return Err(Refusal::NameTooLong.into());
     }

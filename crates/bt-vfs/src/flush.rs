@@ -232,7 +232,7 @@ impl Vfs {
                     && let Some(old) = slot.take()
                 {
                     self.zone.drop_reference(source, old.block)?;
-                    record.stored -= BLOCK_SIZE as u64;
+                    record.stored = record.stored.saturating_sub(BLOCK_SIZE as u64);
                 }
             }
             self.put_extent(source, inode, start, &extent)?;

@@ -19,6 +19,7 @@
 
 mod acl;
 mod attributes;
+mod check;
 mod content;
 mod error;
 mod files;

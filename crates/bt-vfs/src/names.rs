@@ -1,6 +1,7 @@
 //! Names: make, link, unlink, rename.
 
 use bt_base::Timestamp;
+use bt_base::codec::DecodeError;
 use bt_base::limits::{NAME_SIZE, SYMLINK_SIZE};
 use bt_tree::schema::{Content, Entry, FIRST_SEQUENCE, Inode, Key, Name, ROOT_INODE};
 
@@ -208,7 +209,7 @@ impl Vfs {
             let sequence = parent.next_sequence;
             parent.next_sequence += 1;
             parent.entries += 1;
-            parent.nlink += u32::from(is_directory(mode));
+            parent.nlink = parent.nlink.saturating_add(u32::from(is_directory(mode)));
             (parent.mtime, parent.ctime) = (now, now);
             sequence
         })?;
@@ -232,7 +233,7 @@ impl Vfs {
         let is_dir = u32::from(found.kind) == DIRECTORY >> 12;
         self.edit_inode(source, directory, |parent| {
             parent.entries = parent.entries.saturating_sub(1);
-            parent.nlink -= u32::from(is_dir);
+            parent.nlink = parent.nlink.saturating_sub(u32::from(is_dir));
             (parent.mtime, parent.ctime) = (now, now);
         })
     }
@@ -273,7 +274,7 @@ impl Vfs {
         now: Timestamp,
     ) -> Result<()> {
         let mode = self.edit_inode(source, inode, |inode| {
-            inode.nlink += 1;
+            inode.nlink = inode.nlink.saturating_add(1);
             inode.ctime = now;
             inode.mode
         })?;
@@ -393,13 +394,17 @@ impl Vfs {
     /// EINVAL when `directory` is `ancestor` or lies inside it.
     fn check_not_inside(&self, source: &dyn Source, directory: u64, ancestor: u64) -> Result<()> {
         let mut at = directory;
-        while at != ROOT_INODE {
+        // Each is another directory, unless the index is damaged.
+        for _ in 0..=self.record.inodes {
+            if at == ROOT_INODE {
+                return Ok(());
+            }
             if at == ancestor {
                 return Err(Refusal::Invalid.into());
             }
             at = view::inode(self.zone.tree(), source, at)?.parent;
         }
-        Ok(())
+        Err(DecodeError::malformed("directory", format!("{directory} lies inside itself")).into())
     }
 
     pub(crate) fn apply_rename(

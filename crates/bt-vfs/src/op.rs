@@ -245,7 +245,7 @@ impl Log {
     }
 }
 
-/// Reads the records of a chunk back.
+/// Reads the records of a chunk back; each is within the limits of `doc/format/journal-records.md`.
 pub fn decode_records(bytes: &[u8]) -> Result<Vec<Op>, bt_base::codec::DecodeError> {
     let mut rest = bytes;
     let mut ops = Vec::new();
@@ -253,7 +253,9 @@ pub fn decode_records(bytes: &[u8]) -> Result<Vec<Op>, bt_base::codec::DecodeErr
     while !rest.is_empty() {
         let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(short)?;
         let (record, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(short)?;
-        ops.push(bt_base::codec::decode_exact("journal record", record, OP_SIZE)?);
+        let op: Op = bt_base::codec::decode_exact("journal record", record, OP_SIZE)?;
+        op.check()?;
+        ops.push(op);
         rest = tail;
     }
     Ok(ops)

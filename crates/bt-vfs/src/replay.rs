@@ -32,17 +32,33 @@ impl Vfs {
         self.changed = true;
         match op {
             Op::Make { directory, name, inode } => {
+                if view::inode(self.zone.tree(), source, inode.inode).is_ok() {
+                    return Err(contradiction(format!("inode {} is made, but exists", inode.inode)));
+                }
+                if directory != 0 {
+                    self.expect_no_name(source, directory, &name)?;
+                }
                 self.apply_make(source, directory, &name, &inode)?;
             }
-            Op::Link { inode, directory, name, time } => self.apply_link(source, inode, directory, &name, time)?,
+            Op::Link { inode, directory, name, time } => {
+                self.expect_no_name(source, directory, &name)?;
+                if view::is_directory(view::inode(self.zone.tree(), source, inode)?.mode) {
+                    return Err(contradiction(format!("directory {inode} gets a second name")));
+                }
+                self.apply_link(source, inode, directory, &name, time)?;
+            }
             Op::Unlink { directory, name, time } => {
                 let found = self.expect_name(source, directory, &name)?;
                 replay.nameless.extend(self.apply_unlink(source, directory, &name, &found, time)?);
             }
             Op::Rename { from, name, to, new_name, exchange, time } => {
                 let old = self.expect_name(source, from, &name)?;
+                view::directory(self.zone.tree(), source, to)?;
                 let new = view::name(self.zone.tree(), source, to, &new_name)?;
                 let new = new.as_ref();
+                if exchange && new.is_none() {
+                    return Err(contradiction(format!("{:?} is exchanged with nothing", name.escape_ascii())));
+                }
                 let lost = self.apply_rename(source, (from, &name, &old), (to, &new_name, new), exchange, time)?;
                 replay.nameless.extend(lost);
             }
@@ -62,6 +78,14 @@ impl Vfs {
     fn expect_name(&self, source: &dyn Source, directory: u64, name: &[u8]) -> Result<bt_tree::schema::Name> {
         let found = view::name(self.zone.tree(), source, directory, name)?;
         found.ok_or_else(|| missing(format!("the name {:?} that a journal record removes", name.escape_ascii())))
+    }
+
+    fn expect_no_name(&self, source: &dyn Source, directory: u64, name: &[u8]) -> Result<()> {
+        view::directory(self.zone.tree(), source, directory)?;
+        match view::name(self.zone.tree(), source, directory, name)? {
+            None => Ok(()),
+            Some(_) => Err(contradiction(format!("the name {:?} is given, but exists", name.escape_ascii()))),
+        }
     }
 
     fn replay_data(&mut self, source: &dyn Source, replay: &mut Replay, data: Data) -> Result<()> {
@@ -128,6 +152,9 @@ impl Vfs {
     fn take_block(&mut self, source: &dyn Source, replay: &mut Replay, block: BlockRef) -> Result<BlockRef> {
         if let Some(summary) = replay.announced.get(&block.segment) {
             if !replay.used.contains_key(&block.segment) {
+                if self.zone.account(source, &block.segment)?.is_some() {
+                    return Err(contradiction(format!("segment {} is announced, but exists", block.segment)));
+                }
                 self.zone.add_segment(source, summary)?;
             }
             if replay.used.entry(block.segment).or_default().insert(block.index) {
@@ -170,6 +197,11 @@ impl Vfs {
         }
         Ok(())
     }
+}
+
+/// A record that does not follow from the state that the records before it made.
+fn contradiction(why: String) -> VfsError {
+    bt_base::codec::DecodeError::malformed("journal record", why).into()
 }
 
 fn missing(what: String) -> VfsError {
