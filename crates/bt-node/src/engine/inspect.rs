@@ -319,7 +319,7 @@ mod tests {
         let (mut leaves, mut data) = (0, 0);
         for segment in &segments {
             let one = zone.engine.inspect_segments(Some(&segment.id)).unwrap();
-            assert_eq!(one, [segment.clone()]);
+            assert_eq!(one, std::slice::from_ref(segment));
             for index in 0..segment.blocks {
                 let block = zone.engine.inspect_block(&segment.id, index).unwrap();
                 assert!(!format!("{block:?}").contains(secret));

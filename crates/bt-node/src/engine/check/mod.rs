@@ -17,6 +17,8 @@ mod journal;
 mod places;
 mod report;
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
