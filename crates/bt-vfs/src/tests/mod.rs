@@ -3,6 +3,7 @@
 mod bed;
 mod content;
 mod names;
+mod records;
 
 /// SplitMix64.
 struct Random(u64);
