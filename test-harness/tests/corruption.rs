@@ -58,7 +58,9 @@ fn flipped_bits_are_found() -> Result<()> {
     for (file, length) in files_of(sample.tree())? {
         // Most bytes are in containers, so most flips are, too.
         let count = if file.starts_with("containers") { flips * 4 } else { flips };
-        damages.extend((0..count).filter_map(|_| Damage::flip(&mut random, &file, length)));
+        let content = std::fs::read(sample.tree().directory().join(&file))?;
+        damages.extend((0..count).filter_map(|_| Damage::flip_used(&mut random, &file, &content)));
+        damages.extend(Damage::flip(&mut random, &file, length));
     }
     let outcomes = assess_all(&sample, &damages)?;
     let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::NotMounted)).count();

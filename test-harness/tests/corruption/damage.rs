@@ -46,6 +46,13 @@ impl Damage {
         (length > 0).then(|| Self::Flip { file: file.to_owned(), offset: random.u64(..length), bit: random.u8(..8) })
     }
 
+    /// A random bit of a random byte that is not zero: journals and heads are mostly room for what comes later.
+    pub fn flip_used(random: &mut fastrand::Rng, file: &str, content: &[u8]) -> Option<Self> {
+        let used: Vec<u64> = (0_u64..).zip(content).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        let offset = *used.get(random.usize(..used.len().max(1)))?;
+        Some(Self::Flip { file: file.to_owned(), offset, bit: random.u8(..8) })
+    }
+
     /// Does it to the tree in `directory`.
     pub fn apply(&self, directory: &Path, sample: Option<&Sample>) -> Result<()> {
         match self {

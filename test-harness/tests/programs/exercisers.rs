@@ -17,21 +17,48 @@ fn fsx() -> Result<std::path::PathBuf> {
     candidates.find(|path| path.is_file()).context("fsx is not installed: run `cargo install fsx`, or tools/test")
 }
 
+/// Beside reads and writes: mapped ones, truncation, punching, allocation, copies, syncs, closing and reopening.
+const WEIGHTS: &str = "
+flen = 262144
+[weights]
+close_open = 1
+invalidate = 1
+read = 10
+write = 10
+mapread = 10
+mapwrite = 10
+truncate = 5
+fsync = 1
+fdatasync = 1
+punch_hole = 4
+posix_fallocate = 2
+copy_file_range = 3
+sendfile = 2
+posix_fadvise = 1
+[opsize]
+max = 65536
+";
+
 #[test]
 fn fsx_makes_a_hundred_thousand_operations() -> Result<()> {
-    let mounted = Mounted::new("fsx")?;
-    // Beside reads and writes: mapped ones, truncation, punching, allocation, copies, syncs, closing and reopening.
-    let weights = "flen = 262144\n[weights]\nclose_open = 1\ninvalidate = 1\nread = 10\nwrite = 10\nmapread = 10\n\
-                   mapwrite = 10\ntruncate = 5\nfsync = 1\nfdatasync = 1\npunch_hole = 4\nposix_fallocate = 2\n\
-                   copy_file_range = 3\n[opsize]\nmax = 65536\n";
+    run_fsx("fsx", "nomsyncafterwrite = true", "100000")
+}
+
+#[test]
+fn fsx_with_msync_after_each_mapped_write() -> Result<()> {
+    run_fsx("fsx-msync", "nomsyncafterwrite = false", "5000")
+}
+
+fn run_fsx(name: &str, msync: &str, operations: &str) -> Result<()> {
+    let mounted = Mounted::new(name)?;
     let config = mounted.scratch().path().join("fsx.toml");
-    std::fs::write(&config, weights)?;
+    std::fs::write(&config, format!("{msync}\n{WEIGHTS}"))?;
     let seed = fastrand::u32(..).to_string();
     println!("fsx -S {seed}");
-    let config = config.to_str().context("a scratch path is text")?;
     let fsx = fsx()?;
-    let name = fsx.to_str().context("the path of fsx is text")?;
-    program(mounted.directory(), name, ["-q", "-N", "100000", "-S", &seed, "-f", config, "file"])
+    let arguments = ["-q", "-N", operations, "-S", &seed, "-f"].map(std::ffi::OsString::from);
+    let arguments = arguments.into_iter().chain([config.into_os_string(), "file".into()]);
+    program(mounted.directory(), fsx.to_str().context("the path of fsx is text")?, arguments)
         .with_context(|| format!("fsx -S {seed}"))?;
     mounted.finish()
 }
