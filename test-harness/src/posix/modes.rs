@@ -97,12 +97,17 @@ cases! {
     }
 
     fn copying_into_a_file_clears_setuid(log) {
-        see!(log, put("source", "the source"));
-        after(log, "copy", 1001, |name| {
-            let from = open("source", O_RDONLY, 0)?;
-            let to = open(name, O_WRONLY, 0)?;
-            copy_range(&from, 0, &to, 0, 100).map(drop)
-        });
+        // A few bytes are written, whole blocks are shared.
+        see!(log, put("few", "the source"));
+        see!(log, put("many", super::log::pattern(1, 65_536)));
+        for source in ["few", "many"] {
+            see!(log, fsync(&open(source, O_RDWR, 0).unwrap()));
+            after(log, &format!("copy of {source}"), 1001, |name| {
+                let from = open(source, O_RDONLY, 0)?;
+                let to = open(name, O_WRONLY, 0)?;
+                copy_range(&from, 0, &to, 0, 65_536).map(drop)
+            });
+        }
     }
 
     fn reading_and_touching_keep_setuid(log) {
