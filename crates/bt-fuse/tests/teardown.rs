@@ -224,7 +224,7 @@ fn nonsense_options_are_refused() {
     for options in [
         MountOptions { max_write: 5000, ..MountOptions::default() },
         MountOptions { max_write: 0, ..MountOptions::default() },
-        MountOptions { source_name: "a,suid".to_owned(), ..MountOptions::default() },
+        MountOptions { source_name: "a\0b".to_owned(), ..MountOptions::default() },
     ] {
         assert!(matches!(mount(TransportChoice::Auto, LONG, options), Err(MountError::Option { .. })));
     }
@@ -237,7 +237,8 @@ fn nonsense_options_are_refused() {
 fn daemon() {
     let Ok(directory) = std::env::var("BT_FUSE_DAEMON") else { return };
     let transport = if directory.ends_with("uring") { TransportChoice::Uring } else { TransportChoice::Fuser };
-    let options = MountOptions { transport, ..MountOptions::default() };
+    // Not so that it could be taken for options.
+    let options = MountOptions { transport, source_name: "my,suid".to_owned(), ..MountOptions::default() };
     let fs = std::sync::Arc::new(support::NullFs::new(LONG));
     match bt_fuse::Mount::start(fs, Path::new(&directory), &options) {
         Ok(mount) => mount.wait(),
@@ -317,6 +318,9 @@ fn users_other_than_root_mount_with_fusermount3() {
             let mut command = Command::new("setpriv");
             command.args(USER).arg(program).args(arguments).arg(&directory).current_dir("/").output().unwrap()
         };
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = table.lines().find(|line| line.contains(directory.to_str().unwrap())).unwrap();
+        assert!(line.contains(" - fuse.blocktree my,suid ") && line.contains("nosuid"), "{line}");
         let script = "cd $1 && echo hello > file && cat file";
         let shown = run("sh", &["-c", script, "sh"]);
         assert_eq!(String::from_utf8_lossy(&shown.stdout), "hello\n", "{shown:?}");
