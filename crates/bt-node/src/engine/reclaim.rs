@@ -51,6 +51,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 const LOOK_AGAIN_SHORT: Duration = Duration::from_secs(2);
 /// The least time between two heads that are made to give space back.
 const GIVE_AGAIN: Duration = Duration::from_secs(5);
+/// As [`GIVE_AGAIN`], when space is short.
+const GIVE_AGAIN_SHORT: Duration = Duration::from_secs(1);
 /// A look at all accounts takes at most one of so many parts of the time.
 const LOOK_PART: u32 = 50;
 
@@ -174,7 +176,8 @@ impl Engine {
 
     /// Publishes another head when segments of some size only wait for that, and nothing else will bring one soon.
     fn give_back_waiting(&self, background: &mut Background, is_short: bool) -> Result<()> {
-        if background.gave.elapsed() < GIVE_AGAIN || !is_short && self.read().is_changed() {
+        let wait = if is_short { GIVE_AGAIN_SHORT } else { GIVE_AGAIN };
+        if background.gave.elapsed() < wait || !is_short && self.read().is_changed() {
             return Ok(());
         }
         background.gave = Instant::now();

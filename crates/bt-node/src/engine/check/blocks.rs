@@ -1,6 +1,7 @@
 //! Blocks as they are stored: verified while a walk comes by, and segments against their accounts.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use bt_base::SegmentId;
 use bt_base::limits::{SEGMENT_BLOCKS, TAG_SIZE};
@@ -10,21 +11,23 @@ use bt_tree::check::{Flaw, Observer, Place, References};
 use bt_tree::schema::{Compression, Slot};
 
 use super::report::Findings;
-use super::{BlockSource, Frozen, tell};
-use crate::control::OnProgress;
+use super::{BlockSource, Frozen};
 use crate::control::report::CheckReport;
 use crate::engine::source::{ReadError, decompress};
 
 /// Blocks after which progress is told.
 const TELL_BLOCKS: u64 = 64;
 
+/// Tells how far a check is; breaks when it is to end.
+type Tell<'a> = &'a mut dyn FnMut(&CheckReport) -> ControlFlow<()>;
+
 /// Counts what a walk comes by, and reads the blocks of file data.
-pub(super) struct BlockCheck<'a, 'p> {
+pub(super) struct BlockCheck<'a> {
     source: &'a BlockSource,
     deep: bool,
     report: &'a mut CheckReport,
     found: &'a mut dyn FnMut(Flaw),
-    progress: &'a mut OnProgress<'p>,
+    tell: Tell<'a>,
     told: u64,
     broken: bool,
     sealed: Vec<u8>,
@@ -32,17 +35,17 @@ pub(super) struct BlockCheck<'a, 'p> {
     plain: Vec<u8>,
 }
 
-impl<'a, 'p> BlockCheck<'a, 'p> {
+impl<'a> BlockCheck<'a> {
     pub(super) fn new(
         source: &'a BlockSource,
         deep: bool,
         report: &'a mut CheckReport,
         found: &'a mut dyn FnMut(Flaw),
-        progress: &'a mut OnProgress<'p>,
+        tell: Tell<'a>,
     ) -> Self {
         let (told, broken) = (report.blocks, false);
         let (sealed, lens, plain) = (Vec::new(), Vec::new(), Vec::new());
-        Self { source, deep, report, found, progress, told, broken, sealed, lens, plain }
+        Self { source, deep, report, found, tell, told, broken, sealed, lens, plain }
     }
 
     fn count(&mut self, block: &BlockRef) {
@@ -50,7 +53,7 @@ impl<'a, 'p> BlockCheck<'a, 'p> {
         self.report.bytes += u64::from(block.len) + TAG_SIZE as u64;
         if self.report.blocks >= self.told + TELL_BLOCKS {
             self.told = self.report.blocks;
-            self.broken |= tell(self.progress, self.report).is_break();
+            self.broken |= (self.tell)(self.report).is_break();
         }
     }
 
@@ -94,7 +97,7 @@ fn open(source: &BlockSource, slot: &Slot, sealed: &[u8], plain: &mut Vec<u8>) -
     source.open_sealed(&slot.block, sealed, plain)
 }
 
-impl Observer for BlockCheck<'_, '_> {
+impl Observer for BlockCheck<'_> {
     fn flaw(&mut self, flaw: Flaw) {
         (self.found)(flaw);
     }

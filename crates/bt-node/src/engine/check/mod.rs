@@ -1,7 +1,7 @@
 //! `bt check`: verifies everything from the head down, changes nothing, and names what is damaged.
 //!
-//! It looks at the zone as the newest stored head shows it, and at every snapshot; what has happened since is left
-//! out, so a mounted zone goes on meanwhile. Segments that this state needs are kept until the check ends (see
+//! It looks at the zone as the newest stored head shows it, and at every snapshot; a zone that is open commits first,
+//! then goes on meanwhile. Segments that this state needs are kept until the check ends (see
 //! [`Pin`]). Nothing is taken from the mount's caches: all is read from the disk again.
 //!
 //! The steps, each of which goes on where the one before found damage:
@@ -15,14 +15,13 @@ mod blocks;
 mod heads;
 mod journal;
 mod places;
-mod report;
 #[cfg(test)]
 mod random_tests;
+mod report;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bt_base::SegmentId;
@@ -46,9 +45,17 @@ use report::Findings;
 const NODE_CACHE_BYTES: u64 = 16 << 20;
 
 impl Engine {
-    /// Checks the zone while it is open.
+    /// Checks the zone while it is open, with all that was written until now.
     pub(crate) fn check(&self, deep: bool, progress: OnProgress<'_>) -> Result<CheckReport, Failure> {
-        Check::new(self.storage.clone(), self.containers.clone(), Some(self), deep, progress).run()
+        let mut check = Check::new(self.storage.clone(), self.containers.clone(), Some(self), deep, progress);
+        if let Some(why) = self.stopped() {
+            check.findings.add(why, "the open zone", "unmount and mount again");
+        } else if !self.is_read_only()
+            && let Err(error) = self.commit()
+        {
+            check.findings.add(error.to_string(), "the open zone", "what could not be committed is not checked");
+        }
+        check.run()
     }
 }
 
@@ -73,6 +80,8 @@ struct Check<'a> {
     deep: bool,
     progress: OnProgress<'a>,
     report: CheckReport,
+    /// Blocks to come by at most; 0 when not known.
+    total: u64,
     findings: Findings,
 }
 
@@ -95,7 +104,7 @@ impl<'a> Check<'a> {
         progress: OnProgress<'a>,
     ) -> Self {
         let report = CheckReport { deep, ..CheckReport::default() };
-        Self { storage, containers, engine, deep, progress, report, findings: Findings::default() }
+        Self { storage, containers, engine, deep, progress, report, total: 0, findings: Findings::default() }
     }
 
     fn run(mut self) -> Result<CheckReport, Failure> {
@@ -122,6 +131,9 @@ impl<'a> Check<'a> {
             }
         }
         let mut frozen = self.freeze(identity);
+        if self.deep {
+            self.total = frozen.stored.iter().map(|info| u64::from(info.blocks)).sum();
+        }
         let Some(signed) = frozen.head.take() else { return Ok(()) };
         self.report.revision = signed.unverified().revision;
         let journal = self.check_journal(identity, &signed);
@@ -210,16 +222,14 @@ impl<'a> Check<'a> {
     ) -> Result<StateSummary, Failure> {
         let findings = &mut self.findings;
         let mut found = |flaw: Flaw| findings.add_flaw(flaw, snapshot);
-        let mut check = BlockCheck::new(source, self.deep, &mut self.report, &mut found, &mut self.progress);
+        let total = self.total;
+        let mut tell =
+            |report: &CheckReport| (self.progress)(Progress { done: report.blocks, total, what: "blocks".into() });
+        let mut check = BlockCheck::new(source, self.deep, &mut self.report, &mut found, &mut tell);
         let summary = check_state(source, tree, snapshot.is_none(), references, &mut check);
         match summary.interrupted {
             true => Err(Failure::interrupted()),
             false => Ok(summary),
         }
     }
-}
-
-/// Tells how far a check is; breaks when it is to end.
-fn tell(progress: &mut OnProgress<'_>, report: &CheckReport) -> ControlFlow<()> {
-    progress(Progress { done: report.blocks, total: 0, what: "blocks".into() })
 }

@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use bt_store::Storage;
 use bt_tree::schema::Key;
 use bt_tree::zone::Zone;
@@ -96,7 +98,6 @@ fn a_journal_above_the_head_is_checked_and_recovered() {
     zone.engine.sync_file(Some(large)).unwrap();
     let small = zone.file(ROOT, "small", b"synced");
     zone.engine.sync_file(Some(small)).unwrap();
-    assert!(zone.expect_clean().journal_batches >= 2);
     drop(zone.engine);
     let report = check(&zone.storage);
     assert_eq!(report.problems, []);
