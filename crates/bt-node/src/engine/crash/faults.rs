@@ -106,6 +106,32 @@ fn every_failing_call_is_an_error_and_loses_nothing() {
     }
 }
 
+/// Random work on a disk without room: some of it is refused, nothing is lost.
+#[test]
+fn a_full_disk_loses_nothing() {
+    for case in Case::all("a_full_disk_loses_nothing", 2, 40) {
+        let _watched = case.watched();
+        let base = MemoryStorage::with_capacity(DISK_BYTES);
+        make_tree(&base);
+        let storage = FaultStorage::over(&with_journal(&base, 640 << 10));
+        let engine = open(&storage).expect("a new tree opens");
+        let mut random = Random(case.seed);
+        fill(&engine, &mut random);
+        engine.commit().expect("what was reserved can be committed");
+        let model = Model::new(read_back(&engine).expect("a full zone can be read"));
+        let begun = storage.operation_count();
+        let changes = || storage.operation_count() - begun;
+        let mut driver = Driver::new(engine.clone(), model, random, &changes);
+        let goes_on = work(&mut driver, OPERATIONS);
+        assert!(goes_on || driver.halfway, "a full disk stopped the zone: {:?}", engine.stopped());
+        for point in case.points(storage.operation_count() - begun, 6) {
+            let case = case.at(point, 0);
+            let _watched = case.watched();
+            verify(&case, &driver.model, &storage.crash_during(begun + point, case.seed), point);
+        }
+    }
+}
+
 /// Fills a disk with files of 1 MiB.
 fn fill(engine: &Engine, random: &mut Random) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
     let mut files = Vec::new();

@@ -33,3 +33,4 @@ mod random;
 mod readback;
 mod replay;
 mod workload;
+mod writers;

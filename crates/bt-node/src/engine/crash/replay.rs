@@ -49,13 +49,13 @@ fn run(case: &Case, company: bool) -> Ran {
 }
 
 /// A thread that commits, flushes and frees all the time, as the committing thread does at times.
-struct Companion {
+pub(super) struct Companion {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Companion {
-    fn start(engine: Arc<Engine>, seed: u64) -> Self {
+    pub(super) fn start(engine: Arc<Engine>, seed: u64) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let told = ended.clone();
         let thread = std::thread::spawn(move || {
@@ -111,7 +111,7 @@ fn check(disk: &FaultStorage) {
 }
 
 /// Opens what a crash left, and reads all of it.
-fn recover(disk: &FaultStorage) -> Result<(Arc<Engine>, State), String> {
+pub(super) fn recover(disk: &FaultStorage) -> Result<(Arc<Engine>, State), String> {
     let engine = open(disk)?;
     engine.free_orphans().map_err(|error| format!("freeing what has no name: {error}"))?;
     let state = read_back(&engine)?;
