@@ -10,7 +10,8 @@ use bt_tree::BlockRef;
 use bt_tree::check::{Flaw, Observer, Place, References};
 use bt_tree::schema::{Compression, Slot};
 
-use super::report::Findings;
+use super::places::block_place;
+use super::report::{Findings, told};
 use super::{BlockSource, Frozen};
 use crate::control::report::CheckReport;
 use crate::engine::source::{ReadError, decompress};
@@ -84,7 +85,8 @@ impl<'a> BlockCheck<'a> {
             self.count(&slot.block);
             if let Err(error) = content {
                 let start = number * bt_base::limits::BLOCK_SIZE as u64;
-                let what = format!("the data of a file is damaged from byte {start} on: {error}");
+                let place = block_place(&slot.block.segment, slot.block.index, &self.source.containers);
+                let what = format!("the data of a file is damaged from byte {start} on: {error}; it is {place}");
                 (self.found)(Flaw { what, place: Place::Inode(inode) });
             }
         }
@@ -148,7 +150,7 @@ fn check_segment(containers: &Containers, references: &References, segment: &Seg
     let flaw = |what: String| Flaw { what, place: Place::Segment(*segment) };
     let places = match containers.blocks(segment) {
         Ok(places) => places,
-        Err(error) => return findings.add_flaw(flaw(error.to_string()), None),
+        Err(error) => return findings.add_flaw(flaw(told(&error)), None),
     };
     let mut stored = vec![false; SEGMENT_BLOCKS];
     let mut live_bytes = 0;

@@ -7,7 +7,7 @@ use bt_store::heads::{HEAD_FILES, HeadCopy};
 use bt_store::{Heads, Storage, StoreError};
 use bt_tree::{HeadError, SignedHead};
 
-use super::report::{Findings, RESTORE};
+use super::report::{Findings, RESTORE, told};
 use crate::identity::Identity;
 
 const ONE_COPY: &str = "the other copy is used; the next commits write this file anew";
@@ -70,7 +70,7 @@ pub(super) fn check(
             StoreError::Damaged { file, offset, .. } => format!("{file} at byte {offset}"),
             _ => directory.clone(),
         };
-        findings.add(error.to_string(), place, if good.is_empty() { RESTORE } else { ONE_COPY });
+        findings.add(told(error), place, if good.is_empty() { RESTORE } else { ONE_COPY });
     }
     let Some((_, newest)) = good.first() else {
         findings.add("no head of the zone can be read", directory.clone(), RESTORE);

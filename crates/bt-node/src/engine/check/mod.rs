@@ -112,7 +112,8 @@ impl<'a> Check<'a> {
             Ok(identity) => Some(identity),
             Err(failure) if failure.kind != FailureKind::Problem => return Err(failure),
             Err(failure) => {
-                self.findings.add(failure.what, "the node's records", failure.hint);
+                let hint = if failure.hint.is_empty() { report::RESTORE } else { &failure.hint };
+                self.findings.add(failure.what, "the node's records, without which nothing else can be checked", hint);
                 None
             }
         };
@@ -127,7 +128,7 @@ impl<'a> Check<'a> {
         // Other findings are of segments: those that are needed are checked below, others a crash left.
         for finding in self.containers.findings() {
             if matches!(finding, StoreError::Damaged { file, .. } if file == LOCATIONS_FILE) {
-                self.findings.add(finding.to_string(), LOCATIONS_FILE, report::REBUILT);
+                self.findings.add(report::told(finding), LOCATIONS_FILE, report::REBUILT);
             }
         }
         let mut frozen = self.freeze(identity);

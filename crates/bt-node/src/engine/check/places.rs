@@ -75,7 +75,7 @@ fn segment_place(segment: &SegmentId, containers: &Containers) -> String {
     }
 }
 
-fn block_place(segment: &SegmentId, index: u32, containers: &Containers) -> String {
+pub(super) fn block_place(segment: &SegmentId, index: u32, containers: &Containers) -> String {
     let place = containers.blocks(segment).ok().and_then(|places| places.into_iter().find(|at| at.index == index));
     match (containers.segment(segment), place) {
         (Some(info), Some(place)) => {

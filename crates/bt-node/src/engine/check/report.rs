@@ -1,5 +1,6 @@
 //! What a check found, in the words that a user gets.
 
+use bt_store::StoreError;
 use bt_tree::check::{Flaw, Place};
 
 use crate::control::limits::PROBLEMS;
@@ -59,6 +60,15 @@ impl Findings {
     /// The count of all problems, and those that there was room for.
     pub(super) fn finish(self) -> (u64, Vec<Problem>) {
         (self.count, self.problems.into_iter().map(|(problem, _)| problem).collect())
+    }
+}
+
+/// What an error of the store says, without the advice to run a check.
+pub(super) fn told(error: &StoreError) -> String {
+    match error {
+        StoreError::Damaged { what, .. } => what.clone(),
+        StoreError::NotFound { what, file } => format!("{what} is not in {file}"),
+        other => other.to_string(),
     }
 }
 

@@ -234,6 +234,7 @@ fn a_bit_flipped_in_any_file_is_named_and_nothing_panics() {
         flip(&damaged, &file, byte);
         let report = check(&damaged);
         assert_names(&report.problems, &file);
+        assert!(report.problems.iter().all(|problem| !problem.hint.is_empty() && !problem.where_.is_empty()));
     }
 }
 
