@@ -21,6 +21,7 @@ LAYERS = {
     "bt-cluster": 4,
     "bt-node": 5,
     "bt-cli": 6,
+    "bt-fuzz": 7,
     "harness": 7,
     "test-harness": 8,
 }

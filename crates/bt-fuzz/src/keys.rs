@@ -1,0 +1,47 @@
+//! Files with keys, and words on paper.
+
+use bt_base::Entropy;
+use bt_crypto::{PassphraseCost, RootSeed, SoftwareKeyStore};
+
+/// Bytes that anybody knows.
+pub(crate) struct Counting(pub(crate) u8);
+
+impl Entropy for Counting {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_add(1);
+            *byte = self.0;
+        }
+    }
+}
+
+pub(crate) fn root_file(data: &[u8]) {
+    // A checksum keeps changed costs from the derivation, which may take gigabytes by design.
+    drop(RootSeed::open_file(data, b"passphrase"));
+}
+
+pub(crate) fn root_file_seeds() -> Vec<Vec<u8>> {
+    let cost = PassphraseCost::new(8, 1, 1).expect("it is within its bounds");
+    vec![RootSeed::generate(&mut Counting(0)).seal_file(b"passphrase", cost, &mut Counting(7))]
+}
+
+pub(crate) fn recovery_words(data: &[u8]) {
+    let Ok(words) = std::str::from_utf8(data) else { return };
+    if let Ok(seed) = RootSeed::from_words(words) {
+        assert_eq!(RootSeed::from_words(&seed.to_words()), Ok(seed));
+    }
+}
+
+pub(crate) fn recovery_words_seeds() -> Vec<Vec<u8>> {
+    vec![RootSeed::generate(&mut Counting(0)).to_words().as_bytes().to_vec()]
+}
+
+pub(crate) fn node_key(data: &[u8]) {
+    if let Ok(store) = SoftwareKeyStore::decode(data) {
+        assert_eq!(*store.encode(), data, "a key file has one encoding");
+    }
+}
+
+pub(crate) fn node_key_seeds() -> Vec<Vec<u8>> {
+    vec![SoftwareKeyStore::from_seed(&[1; 32]).encode().to_vec()]
+}
