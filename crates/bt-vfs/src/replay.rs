@@ -172,14 +172,17 @@ impl Vfs {
     }
 
     /// After the last record: frees what has no name, and gives back blocks of announced segments that nobody
-    /// uses. `blocks_of` gives index and plaintext length of each block of a segment in the store.
+    /// uses. `blocks_of` gives index and plaintext length of each block of a segment in the store. Returns the
+    /// announced segments that are in use, for the next head to list.
     pub fn finish_replay(
         &mut self,
         source: &dyn Source,
         replay: Replay,
         blocks_of: &dyn Fn(&SegmentId) -> std::result::Result<Vec<(u32, u32)>, ZoneError>,
-    ) -> Result<()> {
-        for (segment, used) in replay.used {
+    ) -> Result<Vec<SegmentSummary>> {
+        let Replay { announced, used, nameless } = replay;
+        let recovered = used.keys().map(|segment| announced[segment].clone()).collect();
+        for (segment, used) in used {
             for (index, len) in blocks_of(&segment)? {
                 if !used.contains(&index) {
                     let birth = self.zone.next_revision();
@@ -189,13 +192,13 @@ impl Vfs {
         }
         // Those that the head's index has a record of are left to be freed in the background.
         let made = self.orphans.iter().filter(|(_, recorded)| !**recorded).map(|(inode, _)| *inode);
-        let nameless: Vec<u64> = made.chain(replay.nameless).collect();
+        let nameless: Vec<u64> = made.chain(nameless).collect();
         for inode in nameless {
             if self.orphans.contains_key(&inode) {
                 while !self.free(source, inode)? {}
             }
         }
-        Ok(())
+        Ok(recovered)
     }
 }
 

@@ -32,7 +32,8 @@ struct Start {
     head: Option<SignedHead>,
     vfs: Vfs,
     position: JournalPosition,
-    replayed: bool,
+    /// Segments that journal records above the head brought; none when there were no such records.
+    recovered: Option<Vec<SegmentSummary>>,
 }
 
 impl Engine {
@@ -48,7 +49,7 @@ impl Engine {
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let source = open_source(&storage, &identity, options).map_err(failed)?;
         let vfs = Vfs::create(&source, owner, compression, file_time()).map_err(|error| failed(error.into()))?;
-        let start = Start { head: None, vfs, position: no_journal(0, 0), replayed: true };
+        let start = Start { head: None, vfs, position: no_journal(0, 0), recovered: Some(Vec::new()) };
         Self::assemble(storage, identity, options, source, journal, start).map_err(failed)
     }
 
@@ -73,7 +74,7 @@ impl Engine {
         start: Start,
     ) -> Result<Arc<Self>> {
         let tree = *identity.genesis.tree();
-        let Start { head, vfs, position, replayed } = start;
+        let Start { head, vfs, position, recovered } = start;
         let flushing = match &head {
             None => Flushing {
                 revision: Revision(0),
@@ -124,7 +125,10 @@ impl Engine {
             storage,
         };
         engine.space.refresh(&*engine.storage);
-        if replayed && !engine.read_only {
+        if let Some(segments) = recovered
+            && !engine.read_only
+        {
+            engine.flushing().added.extend(segments);
             engine.commit()?;
         }
         engine.find_orphans()?;
@@ -153,7 +157,8 @@ impl Engine {
             let covered = self.durable.load(Ordering::Acquire);
             self.republish(&mut flushing, no_journal(covered, position.offset)).map_err(closing)?;
         }
-        Ok(())
+        // So that the location map knows of the segments that the last head dropped.
+        self.containers.sync().map_err(|error| closing(error.into()))
     }
 }
 
@@ -189,7 +194,7 @@ fn open_journal(storage: &dyn Storage, identity: &Identity) -> Result<JournalFil
 fn open_source(storage: &Arc<dyn Storage>, identity: &Identity, options: &OpenOptions) -> Result<BlockSource> {
     let containers = Arc::new(Containers::open(storage.clone())?);
     for finding in containers.findings() {
-        tracing::warn!(%finding, "found while opening the containers");
+        tracing::info!(%finding, "the location map was behind the containers, as after a crash, and was set right");
     }
     let limits = Limits::within(options.memory_bytes);
     Ok(BlockSource::new(
@@ -261,19 +266,23 @@ fn recover(source: &BlockSource, identity: &Identity, signed: SignedHead, journa
     let unaccounted: Vec<SegmentSummary> = head.added.iter().filter(|added| added.index_blocks).cloned().collect();
     let zone = Zone::open(source, (root, head.root_level), head.revision, unaccounted)?;
     let mut vfs = Vfs::open(source, zone, head.journal.covered)?;
-    let replayed = head.journal.id != Default::default() && replay_journal(source, identity, &head, journal, &mut vfs)?;
+    let recovered = match head.journal.id == Default::default() {
+        true => None,
+        false => replay_journal(source, identity, &head, journal, &mut vfs)?,
+    };
     let position = no_journal(0, head.journal.offset);
-    Ok(Start { head: Some(signed), vfs, position, replayed })
+    Ok(Start { head: Some(signed), vfs, position, recovered })
 }
 
-/// Applies the batches of a head's journal; true when there were records above the head.
+/// Applies the batches of a head's journal; gives the segments that they brought, or none without records above the
+/// head.
 fn replay_journal(
     source: &BlockSource,
     identity: &Identity,
     head: &Head,
     journal: &JournalFile,
     vfs: &mut Vfs,
-) -> Result<bool> {
+) -> Result<Option<Vec<SegmentSummary>>> {
     let position = &head.journal;
     let key = identity.keys.key(head.epoch).ok_or_else(|| missing("the key of the head's epoch"))?;
     let cipher = JournalCipher::new(key, &head.tree, &head.zone, &position.id);
@@ -301,11 +310,11 @@ fn replay_journal(
         break;
     }
     find_later_batch(journal, &mut reader, at)?;
-    vfs.finish_replay(source, replay, &|segment| blocks_of(source, segment))?;
+    let recovered = vfs.finish_replay(source, replay, &|segment| blocks_of(source, segment))?;
     if applied {
         tracing::info!(records = vfs.last_record() - position.covered, "recovered from the journal");
     }
-    Ok(applied)
+    Ok(applied.then_some(recovered))
 }
 
 /// The bytes of what may be a batch at a place of the journal.
