@@ -50,6 +50,9 @@ fn spawn(dir: &Path) -> io::Result<Child> {
     let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
     arguments.insert(end, REPORT_ARGUMENT.into());
     let mut command = Command::new(std::env::current_exe()?);
+    // Pages are taken by the threads of the mount and given back by the committing one: with an arena for each thread,
+    // glibc would keep their memory several times over.
+    command.env("MALLOC_ARENA_MAX", "2");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn()
 }
 

@@ -47,7 +47,7 @@ pub struct OpenOptions {
 
 impl OpenOptions {
     /// The bound on caches and dirty data unless the caller says otherwise: it keeps a process below 256 MiB.
-    pub const MEMORY_BYTES: u64 = 128 << 20;
+    pub const MEMORY_BYTES: u64 = 96 << 20;
 }
 
 impl Default for OpenOptions {

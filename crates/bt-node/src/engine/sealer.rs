@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use bt_base::label::SEGMENT_ID;
 use bt_base::limits::{SEGMENT_BLOCKS, SEGMENT_SIZE, TAG_SIZE};
@@ -46,24 +47,52 @@ struct Open {
     hashes: blake3::Hasher,
 }
 
-/// Seals blocks one after the other; a full segment is written at once.
+impl Open {
+    fn write(
+        self,
+        containers: &Containers,
+        zone: ZoneId,
+        epoch: u32,
+        index_blocks: bool,
+    ) -> Result<Written, StoreError> {
+        let Self { id, mut bytes, blocks, hashes, .. } = self;
+        containers.write_segment(SegmentWrite { zone, id, epoch, blocks: &blocks, bytes: &bytes })?;
+        let summary = SegmentSummary {
+            id,
+            epoch,
+            blocks: blocks.len() as u32,
+            sealed_bytes: bytes.len() as u64,
+            hash: *hashes.finalize().as_bytes(),
+            index_blocks,
+        };
+        bytes.clear();
+        Ok((summary, bytes))
+    }
+}
+
+/// Seals blocks one after the other. A full segment is written while the next one is sealed.
 pub(crate) struct Sealer<'a> {
     pub(crate) source: &'a BlockSource,
-    pub(crate) containers: &'a Containers,
+    pub(crate) containers: &'a Arc<Containers>,
     pub(crate) ids: &'a SegmentIds,
     pub(crate) zone: ZoneId,
     pub(crate) revision: Revision,
     pub(crate) index_blocks: bool,
     open: Option<Open>,
+    /// A full segment that another thread writes while the next one is sealed.
+    writing: Option<JoinHandle<Result<Written, StoreError>>>,
     /// The memory of the segment before: fresh memory costs more than sealing.
     spare: Vec<u8>,
     written: Vec<SegmentSummary>,
 }
 
+/// A segment that is in the store, and the memory it was sealed in.
+type Written = (SegmentSummary, Vec<u8>);
+
 impl<'a> Sealer<'a> {
     pub(crate) fn new(
         source: &'a BlockSource,
-        containers: &'a Containers,
+        containers: &'a Arc<Containers>,
         ids: &'a SegmentIds,
         zone: ZoneId,
         revision: Revision,
@@ -77,6 +106,7 @@ impl<'a> Sealer<'a> {
             revision,
             index_blocks,
             open: None,
+            writing: None,
             spare: Vec::new(),
             written: Vec::new(),
         }
@@ -88,7 +118,7 @@ impl<'a> Sealer<'a> {
             open.blocks.len() == SEGMENT_BLOCKS || open.bytes.len() + plain.len() + TAG_SIZE > SEGMENT_SIZE
         });
         if full {
-            self.write_open()?;
+            self.write_behind()?;
         }
         let epoch = self.source.epoch();
         if self.open.is_none() {
@@ -106,21 +136,34 @@ impl<'a> Sealer<'a> {
         Ok(BlockRef { segment: open.id, index, len: plain.len() as u32, epoch, birth: self.revision, hash })
     }
 
-    fn write_open(&mut self) -> Result<(), StoreError> {
+    /// Has another thread write the full segment, after the one before is written.
+    fn write_behind(&mut self) -> Result<(), StoreError> {
+        self.await_writing()?;
         let Some(open) = self.open.take() else { return Ok(()) };
-        let epoch = self.source.epoch();
-        let Open { id, mut bytes, blocks, hashes, .. } = open;
-        self.containers.write_segment(SegmentWrite { zone: self.zone, id, epoch, blocks: &blocks, bytes: &bytes })?;
-        self.written.push(SegmentSummary {
-            id,
-            epoch,
-            blocks: blocks.len() as u32,
-            sealed_bytes: bytes.len() as u64,
-            hash: *hashes.finalize().as_bytes(),
-            index_blocks: self.index_blocks,
-        });
-        bytes.clear();
-        self.spare = bytes;
+        let (zone, epoch, index_blocks) = (self.zone, self.source.epoch(), self.index_blocks);
+        let containers = self.containers.clone();
+        let write = move || open.write(&containers, zone, epoch, index_blocks);
+        match std::thread::Builder::new().name("bt-segment".into()).spawn(write) {
+            Ok(thread) => self.writing = Some(thread),
+            Err(source) => return Err(StoreError::io("start a thread to write", "a segment", 0, source)),
+        }
+        Ok(())
+    }
+
+    fn await_writing(&mut self) -> Result<(), StoreError> {
+        let Some(thread) = self.writing.take() else { return Ok(()) };
+        let (summary, memory) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        self.written.push(summary);
+        self.spare = memory;
+        Ok(())
+    }
+
+    fn write_open(&mut self) -> Result<(), StoreError> {
+        self.await_writing()?;
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let (summary, memory) = open.write(self.containers, self.zone, self.source.epoch(), self.index_blocks)?;
+        self.written.push(summary);
+        self.spare = memory;
         Ok(())
     }
 
@@ -144,6 +187,9 @@ impl<'a> Sealer<'a> {
     /// Gives back what was written, after something failed.
     pub(crate) fn abandon(&mut self) {
         self.open = None;
+        if let Err(error) = self.await_writing() {
+            tracing::debug!(%error, "a segment was not written either");
+        }
         for summary in self.written.drain(..) {
             if let Err(error) = self.containers.drop_segment(&summary.id) {
                 tracing::warn!(%error, segment = %summary.id, "an unused segment could not be dropped");
