@@ -182,6 +182,7 @@ impl MountedZone {
         Ok(entry(snapshot << SNAPSHOT_SHIFT | found.inode, &inode))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the operation has this many parts")]
     fn make(
         &self,
         caller: &Caller,
