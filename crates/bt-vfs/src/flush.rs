@@ -112,7 +112,7 @@ impl Vfs {
         for summary in segments {
             self.changed = true;
             self.zone.add_segment(source, summary)?;
-            self.log.append(&Op::Segment(summary.clone()));
+            self.log.append(&Op::Segment(*summary));
         }
         for flushed in files {
             self.finish_file(source, number, flushed)?;

@@ -43,7 +43,7 @@ pub use flush::{FlushFile, FlushPlan, FlushedFile, PageSource, SealedSlot, SlotJ
 pub use lookups::LookupCounts;
 pub use names::{Creator, RenameFlags};
 pub use read::{Piece, Seek, read_tree, seek_tree};
-pub use replay::Replay;
+pub use replay::{BlocksOf, Replay};
 pub use share::ShareRange;
 pub use vfs::{FrozenVfs, Vfs};
 pub use view::Source;

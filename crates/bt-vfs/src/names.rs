@@ -60,6 +60,7 @@ impl Vfs {
     }
 
     /// Makes an inode under a name: mknod(2), mkdir(2), symlink(2).
+    #[expect(clippy::too_many_arguments, reason = "the operation has this many parts")]
     pub fn make(
         &mut self,
         source: &dyn Source,
@@ -105,6 +106,7 @@ impl Vfs {
         Ok((number, inode))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the operation has this many parts")]
     fn prepare(
         &mut self,
         source: &dyn Source,

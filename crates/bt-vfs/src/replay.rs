@@ -25,6 +25,9 @@ pub struct Replay {
     nameless: Vec<u64>,
 }
 
+/// Gives index and plaintext length of each block of a segment in the store.
+pub type BlocksOf<'a> = dyn Fn(&SegmentId) -> std::result::Result<Vec<(u32, u32)>, ZoneError> + 'a;
+
 impl Vfs {
     /// Applies one record. Records must come in order, from the first above the head's number.
     pub fn replay(&mut self, source: &dyn Source, replay: &mut Replay, number: u64, op: Op) -> Result<()> {
@@ -178,10 +181,10 @@ impl Vfs {
         &mut self,
         source: &dyn Source,
         replay: Replay,
-        blocks_of: &dyn Fn(&SegmentId) -> std::result::Result<Vec<(u32, u32)>, ZoneError>,
+        blocks_of: &BlocksOf<'_>,
     ) -> Result<Vec<SegmentSummary>> {
         let Replay { announced, used, nameless } = replay;
-        let recovered = used.keys().map(|segment| announced[segment].clone()).collect();
+        let recovered = used.keys().map(|segment| announced[segment]).collect();
         for (segment, used) in used {
             for (index, len) in blocks_of(&segment)? {
                 if !used.contains(&index) {

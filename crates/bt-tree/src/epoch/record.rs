@@ -262,10 +262,11 @@ mod tests {
     #[test]
     fn a_signed_record_that_leaves_the_format_is_refused() {
         decode(|_| ()).unwrap();
-        let wrong: [(&str, fn(&mut Body)); 6] = [
+        type Case = (&'static str, fn(&mut Body));
+        let wrong: [Case; 6] = [
             ("order", |body| body.boxes.swap(0, 1)),
             ("a label twice", |body| body.boxes[1] = body.boxes[0].clone()),
-            ("three boxes", |body| drop(body.boxes.pop())),
+            ("three boxes", |body| body.boxes.truncate(3)),
             ("two boxes", |body| body.boxes.truncate(2)),
             ("number 0", |body| body.statement.number = 0),
             ("a key before the first", |body| body.previous_key = Some([0; WRAPPED_KEY_SIZE])),

@@ -18,7 +18,6 @@
 //! Integers in keys are big endian (they sort), in records little endian. The byte tables are in
 //! `doc/format/index-records.md`.
 
-
 mod dead;
 mod extent;
 mod fields;

@@ -75,7 +75,8 @@ impl Account {
             && account.dead.len() == (account.blocks as usize).div_ceil(8)
             && account.live_bytes <= account.sealed_bytes
             && account.sealed_bytes <= SEGMENT_SIZE as u64
-            && (account.blocks % 8 == 0 || account.dead.last().is_some_and(|last| last >> (account.blocks % 8) == 0));
+            && (account.blocks.is_multiple_of(8)
+                || account.dead.last().is_some_and(|last| last >> (account.blocks % 8) == 0));
         if fits { Ok(account) } else { Err(reader.error("its parts contradict each other")) }
     }
 

@@ -22,10 +22,13 @@ use crate::{
 /// Blocks that one segment takes here; small, so that segments die.
 const SEGMENT_BLOCKS: usize = 8;
 
-/// Blocks as they were written, in plain.
+/// A segment's blocks, in plain.
+type Blocks = Vec<(BlockHash, Arc<[u8]>)>;
+
+/// Blocks as they were written.
 #[derive(Default)]
 pub(super) struct Memory {
-    segments: RefCell<HashMap<SegmentId, Vec<(BlockHash, Arc<[u8]>)>>>,
+    segments: RefCell<HashMap<SegmentId, Blocks>>,
     written: Cell<u64>,
 }
 
