@@ -12,6 +12,8 @@
 //! 5. the paths of the inodes that problems were found in ([`places`]).
 
 mod blocks;
+#[cfg(test)]
+mod concurrent_tests;
 mod heads;
 mod journal;
 mod places;
