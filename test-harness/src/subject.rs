@@ -111,6 +111,14 @@ impl Mounted {
         &self.scratch
     }
 
+    /// Runs `bt sync`.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn sync(&self) -> Result<()> {
+        self.tree.as_ref().map_or(Ok(()), Tree::sync)
+    }
+
     /// Sends SIGKILL to the node and returns at once.
     pub fn kill_now(&self) {
         if let Some(node) = &self.node {

@@ -3,15 +3,19 @@
 //! `KILL_ROUNDS=N` says how often (20 by default; hundreds make a long run), `KILL_SEED=N` runs the same work again
 //! (the moment of the kill is the machine's).
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::{env, fs, thread};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use harness::{MountOptions, Node, Scratch, Tree};
 use test_harness::model::{compare_trees, tree};
 use test_harness::oracle::{Acknowledge, FileId, History, Mark, Worker, verify};
+use test_harness::subject::Mounted;
+use test_harness::sys;
 
 /// Workers at the same time, each in a directory of its own.
 const WORKERS: usize = 3;
@@ -33,6 +37,46 @@ fn what_was_acknowledged_survives_sigkill() {
     }
 }
 
+/// Writes to files and mappings that it keeps open, says so, and waits. A process of its own: when this one starts
+/// `bt sync`, the new process closes its copies of all open files, and a close writes their pages out.
+const HOLDER: &str = "
+import mmap, os, sys
+for number in range(20):
+    file = os.open(str(number), os.O_RDWR | os.O_CREAT)
+    content = bytes([number + 1]) * 5000
+    if number % 2 == 0:
+        os.pwrite(file, content, 0)
+    else:
+        os.ftruncate(file, len(content))
+        globals()[f'map{number}'] = mapped = mmap.mmap(file, len(content))
+        mapped[:] = content
+print('written', flush=True)
+sys.stdin.read()
+";
+
+/// `bt sync` covers everything that was written, also what is only in the kernel because its file is still open.
+#[test]
+fn bt_sync_covers_open_files_and_mappings() -> Result<()> {
+    let mut mounted = Mounted::new("sync")?;
+    let mut holder = Command::new("python3");
+    holder.args(["-c", HOLDER]).current_dir(mounted.directory()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = holder.spawn().context("python3 is not installed")?;
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().context("stdout is piped")?).read_line(&mut said)?;
+    let synced = mounted.sync();
+    mounted.kill_now();
+    holder.kill()?;
+    holder.wait()?;
+    ensure!(said == "written\n", "the holder of open files said {said:?}");
+    synced?;
+    mounted.mount_after_kill()?;
+    let content =
+        |number: u8| sys::content(mounted.directory().join(number.to_string()).as_os_str().as_encoded_bytes());
+    let lost: Vec<u8> = (0..20).filter(|number| content(*number) != Ok(vec![number + 1; 5000])).collect();
+    ensure!(lost.is_empty(), "bt sync returned, the node was killed, and the data of files {lost:?} is not there");
+    mounted.finish()
+}
+
 fn survive(rounds: u64, seed: u64) -> Result<()> {
     harness::require_root_and_fuse()?;
     let scratch = Scratch::new("kill")?;
@@ -44,7 +88,7 @@ fn survive(rounds: u64, seed: u64) -> Result<()> {
     for round in 0..rounds {
         let name = format!("round {round}");
         let node = tree.mount(&mountpoint, &MountOptions::for_tests())?;
-        let work = Round::new(mountpoint.join(&name), random.usize(1..600), random.u32(0..3) == 0)?;
+        let work = Round::new(mountpoint.join(&name), random.usize(1..600), random.bool())?;
         work.run(&tree, &node, &mut random).with_context(|| name.clone())?;
         node.kill()?;
         tree.check_clean().with_context(|| format!("{name}: bt check after the kill"))?;
