@@ -23,6 +23,8 @@ struct File {
     floors: Vec<(u64, usize)>,
     /// When it last changed.
     mtime: Timestamp,
+    /// Nothing changed since an fsync with this time of the last change.
+    synced: Option<Timestamp>,
 }
 
 impl File {
@@ -31,7 +33,7 @@ impl File {
     }
 
     fn change(&mut self, now: Timestamp, edit: impl FnOnce(&mut Vec<u8>)) {
-        self.mtime = now;
+        (self.mtime, self.synced) = (now, None);
         let mut next = self.now().clone();
         edit(&mut next);
         if next != *self.now() {
@@ -84,7 +86,7 @@ impl<'a> Run<'a> {
         let mtime = creator.now;
         let made = self.bed.vfs.make(&self.bed.memory, ROOT_INODE, name, REGULAR | 0o644, 0, b"", &creator);
         let (inode, _) = made.expect("the name is free");
-        self.files.insert(inode, File { versions: vec![Vec::new()], floors: Vec::new(), mtime });
+        self.files.insert(inode, File { versions: vec![Vec::new()], floors: Vec::new(), mtime, synced: None });
         self.names.insert(name.to_vec(), inode);
         inode
     }
@@ -217,6 +219,9 @@ impl<'a> Run<'a> {
 
     fn begin_or_finish_flush(&mut self) {
         if let Some(plan) = self.flush.take() {
+            if self.random.below(5) == 0 {
+                return self.log.push("a flush fails".to_string());
+            }
             self.log.push("finish a flush".to_string());
             return self.bed.finish_flush(plan);
         }
@@ -246,6 +251,8 @@ impl<'a> Run<'a> {
         self.log.push(format!("sync {inode}"));
         self.bed.begin_sync(Some(inode));
         let version = self.files[&inode].versions.len() - 1;
+        let file = self.files.get_mut(&inode).expect("it exists");
+        file.synced = Some(file.mtime);
         // Other threads go on before the journal is written.
         for _ in 0..self.random.below(3) {
             match self.random.below(3) {
@@ -266,7 +273,8 @@ impl<'a> Run<'a> {
         let now = self.bed.now();
         let change = crate::op::Change { mtime: Some(now), ..Default::default() };
         self.bed.vfs.change(&self.bed.memory, inode, &change, now).expect("it exists");
-        self.files.get_mut(&inode).expect("it exists").mtime = now;
+        let file = self.files.get_mut(&inode).expect("it exists");
+        (file.mtime, file.synced) = (now, None);
     }
 
     fn begin_or_finish_commit(&mut self) {
@@ -311,7 +319,8 @@ impl<'a> Run<'a> {
             });
             self.log.push(format!("{inode} has {size} bytes"));
             file.settle(oldest + version);
-            file.mtime = record.mtime;
+            assert!(file.synced.is_none_or(|time| time == record.mtime), "the time of {inode} was durable");
+            (file.mtime, file.synced) = (record.mtime, None);
             if name != b"new" {
                 self.names.insert(name, inode);
             } else {
