@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use bt_store::Storage;
-use bt_tree::schema::Key;
+use bt_tree::schema::{DeadRecord, Death, Inode, Key, ZoneRecord};
 use bt_tree::zone::Zone;
 use bt_vfs::{FrozenVfs, RenameFlags};
 
@@ -327,6 +327,62 @@ fn a_wrong_record_is_found_whatever_it_is() {
         let report = tampered(tamper);
         assert_names(&report.problems, part);
     }
+}
+
+/// Changes the record of an inode.
+fn edit(zone: &TestZone, state: &mut Zone, number: u64, change: impl FnOnce(&mut Inode)) {
+    let mut inode = bt_vfs::view::inode(state.tree(), &zone.engine.source, number).unwrap();
+    change(&mut inode);
+    put(zone, state, &Key::inode(number), Some(&inode.encode()));
+}
+
+#[test]
+fn inodes_that_contradict_other_records_are_found() {
+    type Tamper = fn(&TestZone, &mut Zone, u64);
+    let cases: [(&str, Tamper); 13] = [
+        ("links, 3 were expected", |zone, state, _| edit(zone, state, ROOT, |inode| inode.nlink = 9)),
+        ("entries and has 5", |zone, state, _| edit(zone, state, ROOT, |inode| inode.entries = 4)),
+        ("its orphan record says otherwise", |zone, state, large| {
+            put(zone, state, &Key::orphan(large), Some(b""));
+        }),
+        ("an orphan record names", |zone, state, _| put(zone, state, &Key::orphan(99_999), Some(b""))),
+        ("of an inode that says it has none: user.colour", |zone, state, large| {
+            edit(zone, state, large, |inode| inode.has_attributes = false);
+        }),
+        ("the zone counts", |zone, state, _| edit_zone(zone, state, |record| record.inodes += 1)),
+        ("give an inode number again", |zone, state, _| edit_zone(zone, state, |record| record.next_inode = 17)),
+        ("blocks are kept for snapshot 9", |zone, state, large| {
+            let slot = bt_vfs::view::slot(state.tree(), &zone.engine.source, large, 0).unwrap().unwrap();
+            let record = DeadRecord { count: 1, len: slot.block.len };
+            put(zone, state, &Key::dead(9, &Death::from(&slot.block)), Some(&record.encode()));
+        }),
+        ("small file or symbolic link is missing", |zone, state, _| {
+            let link = bt_vfs::view::name(state.tree(), &zone.engine.source, ROOT, b"link").unwrap().unwrap();
+            put(zone, state, &Key::inline(link.inode), None);
+        }),
+        ("says it has none in the index", |zone, state, large| {
+            put(zone, state, &Key::inline(large), Some(b"content"));
+        }),
+        ("says that it is in another directory", |zone, state, _| {
+            let name = bt_vfs::view::name(state.tree(), &zone.engine.source, ROOT, b"directory").unwrap().unwrap();
+            edit(zone, state, name.inode, |inode| inode.parent = name.inode);
+        }),
+        ("of different types", |zone, state, large| {
+            edit(zone, state, large, |inode| inode.mode = inode.mode & 0o7777 | 0o010000);
+        }),
+        ("no type of file", |zone, state, large| edit(zone, state, large, |inode| inode.mode = 0o644)),
+    ];
+    for (part, tamper) in cases {
+        let report = tampered(tamper);
+        assert_names(&report.problems, part);
+        assert!(report.problems.iter().all(|problem| problem.where_.starts_with(['/', 's', 'b'])), "{report:#?}");
+    }
+}
+
+fn edit_zone(zone: &TestZone, state: &mut Zone, change: impl FnOnce(&mut ZoneRecord)) {
+    let mut record = state.record(&zone.engine.source).unwrap();
+    change(&mut record);
+    put(zone, state, &Key::zone(), Some(&record.encode()));
 }
 
 fn put(zone: &TestZone, state: &mut Zone, key: &Key, value: Option<&[u8]>) {
