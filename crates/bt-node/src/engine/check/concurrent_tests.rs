@@ -23,7 +23,7 @@ fn write(zone: &TestZone, inodes: &[u64]) {
         for (i, inode) in inodes.iter().enumerate() {
             let byte = (round * 7 + i as u64) as u8;
             zone.engine.write_file(*inode, 0, &vec![byte; LEN], false).unwrap();
-            if (round + i as u64) % 5 == 0 {
+            if (round + i as u64).is_multiple_of(5) {
                 zone.engine.sync_file(Some(*inode)).unwrap();
             }
         }
@@ -49,10 +49,10 @@ fn churn(zone: &TestZone, done: &AtomicBool) {
         let name = format!("passing {}", number % 5);
         let inode = zone.file(ROOT, &name, &vec![number as u8; 50_000]);
         zone.engine.sync_file(Some(inode)).unwrap();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             zone.remove(ROOT, &name);
         }
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             zone.engine.create_snapshot(b"passing").unwrap();
         } else if number % 8 == 5 && number > 8 {
             zone.delete_snapshot(b"passing");

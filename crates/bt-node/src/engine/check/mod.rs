@@ -14,6 +14,8 @@
 mod blocks;
 #[cfg(test)]
 mod concurrent_tests;
+#[cfg(test)]
+mod damage_tests;
 mod heads;
 mod journal;
 mod places;
