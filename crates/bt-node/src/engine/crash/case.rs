@@ -4,6 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use bt_crypto::PassphraseCost;
 use bt_store::{FaultStorage, JournalFile, MemoryStorage};
+use bt_tree::schema::ROOT_INODE;
+use bt_vfs::op::Change;
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
@@ -11,14 +13,27 @@ use crate::identity::Identity;
 use crate::options::{InitOptions, OpenOptions};
 
 /// Journals of these sizes, in bytes: one that wraps and fills all the time, one that wraps at times, a roomy one.
-const JOURNAL_BYTES: [u64; 3] = [96 << 10, 640 << 10, 4 << 20];
+const JOURNAL_BYTES: [u64; 3] = [40 << 10, 128 << 10, 1 << 20];
 
-/// Trees with nothing in them, one for each size of the journal.
+/// Trees with nothing in them, one for each size of the journal; the next batch goes near its end.
 static TREES: LazyLock<Vec<MemoryStorage>> = LazyLock::new(|| {
     let storage = MemoryStorage::new();
     make_tree(&storage);
-    JOURNAL_BYTES.iter().map(|bytes| with_journal(&storage, *bytes)).collect()
+    JOURNAL_BYTES.iter().map(|bytes| near_the_end(with_journal(&storage, *bytes), *bytes)).collect()
 });
+
+/// Writes small batches until the next goes near the end of the journal.
+fn near_the_end(tree: MemoryStorage, journal_bytes: u64) -> MemoryStorage {
+    let engine = Engine::open(Arc::new(tree.clone()), &OpenOptions::default()).expect("a new tree opens");
+    let position = || engine.position.lock().expect("no panic under this lock").offset;
+    while position() < journal_bytes - (24 << 10) {
+        let change = |now| Some(Change { atime: Some(now), ..Change::default() });
+        engine.set_attributes(ROOT_INODE, None, change, false).expect("a time can be set");
+        engine.sync_file(None).expect("nothing fails on a good disk");
+    }
+    engine.close().expect("nothing fails on a good disk");
+    tree
+}
 
 /// Makes a tree in an empty storage.
 pub(super) fn make_tree(storage: &MemoryStorage) {
@@ -57,6 +72,11 @@ impl Case {
         }
         let count = if is_long() { long } else { seeds };
         (1..=count).map(|seed| Self { seed, point: None, disk: None, test }).collect()
+    }
+
+    /// A case without a crash.
+    pub(super) fn of_seed(seed: u64) -> Self {
+        Self { seed, point: None, disk: None, test: "" }
     }
 
     pub(super) fn at(self, point: usize, disk: u64) -> Self {

@@ -12,7 +12,7 @@
 //! 2. `p` is not below any operation that had ended before something was acknowledged (fsync, `bt sync`, a snapshot),
 //!    and not above the last one that had begun;
 //! 3. each file that has a name has exactly a content that it had after some operation `v`, not above `p`, and not
-//!    below the last one before an fsync of this file or a commit was acknowledged;
+//!    below the last one before an fsync of this file or a commit was acknowledged, and the time of that content;
 //! 4. where operation `r`, at or below `p`, gave the file its name by rename or link, `v` is not below `r`;
 //! 5. each snapshot shows exactly the names and contents of the moment when it was taken;
 //! 6. nothing else is there: inodes without a name are gone;

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bt_base::Timestamp;
+
 /// The type bits of a mode.
 const TYPE: u32 = 0o170000;
 pub(super) const DIRECTORY: u32 = 0o040000;
@@ -75,6 +77,8 @@ impl std::fmt::Debug for Print {
 pub(super) struct State {
     pub(super) names: Names,
     pub(super) contents: BTreeMap<u64, Vec<u8>>,
+    /// When the content of each file last changed.
+    pub(super) times: BTreeMap<u64, Timestamp>,
 }
 
 impl State {
@@ -104,6 +108,8 @@ struct Moment {
 struct Version {
     operation: usize,
     print: Print,
+    /// When the content changed, where it is known.
+    time: Option<Timestamp>,
 }
 
 struct Acknowledged {
@@ -143,7 +149,7 @@ impl Model {
         };
         model.moments.push(Moment { what: "start".into(), begun: 0, names: Arc::new(model.now.names.clone()) });
         for (inode, print) in model.now.prints() {
-            model.versions.insert(inode, vec![Version { operation: 0, print }]);
+            model.versions.insert(inode, vec![Version { operation: 0, print, time: None }]);
         }
         model
     }
@@ -172,7 +178,14 @@ impl Model {
     /// Notes a content that a file may have after a crash in the middle of the present operation, or has after it.
     pub(super) fn note_content(&mut self, inode: u64, print: Print) {
         let operation = self.current();
-        self.versions.entry(inode).or_default().push(Version { operation, print });
+        self.versions.entry(inode).or_default().push(Version { operation, print, time: None });
+    }
+
+    /// Notes when the content that a file has now was made.
+    pub(super) fn note_time(&mut self, inode: u64, time: Option<Timestamp>) {
+        if let Some(version) = self.versions.get_mut(&inode).and_then(|versions| versions.last_mut()) {
+            version.time = time;
+        }
     }
 
     /// The present name of a file must not be durable without its present content.
@@ -216,7 +229,7 @@ impl Model {
             if *self.moments[prefix].names != found.names {
                 continue;
             }
-            match self.check_contents(prefix, &valid, &prints) {
+            match self.check_contents(prefix, &valid, &prints, &found.times) {
                 Ok(()) => return Ok(()),
                 Err(why) => reasons.push(format!("after {}: {why}", self.describe(prefix))),
             }
@@ -247,6 +260,7 @@ impl Model {
         prefix: usize,
         valid: &[&Acknowledged],
         found: &BTreeMap<u64, Print>,
+        times: &BTreeMap<u64, Timestamp>,
     ) -> Result<(), String> {
         for (inode, print) in found {
             let covers = |durable: &&&Acknowledged| match durable.covers {
@@ -259,9 +273,17 @@ impl Model {
             let floor = ordered.map(|ordered| ordered.operation).max().unwrap_or(0).max(acknowledged);
             let versions = self.versions.get(inode).map_or(&[][..], Vec::as_slice);
             let first = versions.iter().rposition(|version| version.operation <= floor).unwrap_or(0);
-            let in_window = |version: &Version| version.operation <= prefix && version.print == *print;
-            if versions[first..].iter().any(in_window) {
+            let in_window = |version: &&Version| version.operation <= prefix && version.print == *print;
+            let mut allowed = versions[first..].iter().filter(in_window).peekable();
+            let is_allowed = allowed.peek().is_some();
+            if allowed.any(|version| version.time.is_none_or(|time| time == times[inode])) {
                 continue;
+            }
+            if is_allowed {
+                return Err(format!(
+                    "file {inode} has a content that is allowed, and {:?}, which is not its time",
+                    times[inode]
+                ));
             }
             let known: Vec<String> = (versions.iter())
                 .filter(|version| version.print == *print)

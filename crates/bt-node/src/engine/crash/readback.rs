@@ -56,6 +56,7 @@ fn walk(engine: &Engine, tree: &Tree, inode: ReadInode<'_>, read: ReadContent<'_
                 state.names.inodes.insert(*number, meta(engine, tree, *number, &record)?);
                 if view::is_regular(record.mode) {
                     state.contents.insert(*number, content(*number, record.size, read)?);
+                    state.times.insert(*number, record.mtime);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use bt_store::storage::Operation;
 use bt_store::{FaultStorage, MemoryStorage};
 
 use super::case::{Case, is_long, open};
@@ -69,7 +70,10 @@ impl Companion {
                         engine.flush(&mut flushing, &dirty)
                     }
                     2 => engine.free_orphans(),
-                    _ => Ok(std::thread::yield_now()),
+                    _ => {
+                        std::thread::yield_now();
+                        Ok(())
+                    }
                 };
                 worked.expect("nothing fails on a good disk");
             }
@@ -173,6 +177,25 @@ fn replay(case: Case, company: bool) {
             verify(&case, &ran.model, &image, point);
         }
     }
+}
+
+/// The workloads go where the journal goes: around its end.
+#[test]
+fn workloads_go_round_the_journal() {
+    let rounds = |case: Case| {
+        let ran = run(&case, false);
+        let operations = ran.storage.operations();
+        // Only the journal is written durably.
+        let batches = operations.iter().filter_map(|operation| match operation {
+            Operation::Write { offset, durable: true, .. } => Some(*offset),
+            _ => None,
+        });
+        let batches: Vec<u64> = batches.collect();
+        assert!(batches.len() > 5, "{} batches", batches.len());
+        batches.windows(2).filter(|two| two[1] < two[0]).count()
+    };
+    let rounds: Vec<usize> = (1..=6).map(|seed| rounds(Case::of_seed(seed))).collect();
+    assert!(rounds.iter().all(|rounds| *rounds > 0), "rounds of the journals: {rounds:?}");
 }
 
 #[test]

@@ -330,6 +330,7 @@ impl<'a> Driver<'a> {
             put(content, offset, &data);
             model.content_changed(inode);
         });
+        self.note_time(inode);
         Ok(())
     }
 
@@ -352,6 +353,7 @@ impl<'a> Driver<'a> {
             model.now.contents.get_mut(&inode).expect("it was picked").resize(size as usize, 0);
             model.content_changed(inode);
         });
+        self.note_time(inode);
         Ok(())
     }
 
@@ -389,6 +391,7 @@ impl<'a> Driver<'a> {
             }
             model.content_changed(inode);
         });
+        self.note_time(inode);
         Ok(())
     }
 
@@ -438,9 +441,17 @@ impl<'a> Driver<'a> {
             steps.into_iter().for_each(|print| model.note_content(to, print));
             model.content_changed(to);
         });
+        if copied.is_ok() {
+            self.note_time(to);
+        }
         self.halfway = copied.is_err();
         assert_eq!(copied?, len, "a copy of {len} bytes at {from_offset} of {from} to {to_offset} of {to}");
         Ok(())
+    }
+
+    fn note_time(&mut self, inode: u64) {
+        let time = self.engine.inode(inode).ok().map(|inode| inode.mtime);
+        self.model.note_time(inode, time);
     }
 
     fn inode(&mut self) -> u64 {
