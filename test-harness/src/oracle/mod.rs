@@ -2,7 +2,7 @@
 //!
 //! A [`Worker`] works in a directory of its own and keeps a [`History`] of it: the operations on names in their
 //! order, and for each file the changes of its data in theirs. An acknowledged fsync, fdatasync, O_SYNC write or
-//! `bt sync` raises what is known to be durable. After a crash [`verify`] looks at the directory:
+//! `bt sync` raises what is known to be durable. After a crash [`verify()`] looks at the directory:
 //!
 //! - its names are those after some number of the operations on names, no fewer than were durable: whole operations,
 //!   in order;

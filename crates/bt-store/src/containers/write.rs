@@ -164,7 +164,7 @@ impl Containers {
         self.failure.get_or_init(|| error).clone()
     }
 
-    /// Writes a segment to a new place, which is not in the map yet and stays reserved until [`Containers::enter`].
+    /// Writes a segment to a new place, which is not in the map yet and stays reserved until [`Containers::enter_new`].
     pub(super) fn place(&self, header: &SegmentHeader, blocks: &[&[u8]]) -> Result<Location> {
         let place = self.reserve(placed_bytes(header.total()))?;
         let location = Location::of(header, place.number, place.offset);
