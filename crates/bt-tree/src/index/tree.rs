@@ -10,8 +10,8 @@ use crate::block::BlockRef;
 
 /// A map from byte strings to byte strings, in nodes that are in memory while they are dirty.
 ///
-/// Keys have up to [`KEY_SIZE`](super::KEY_SIZE) bytes and are ordered by memcmp, values up to
-/// [`VALUE_SIZE`](super::VALUE_SIZE) bytes. A clone is a frozen copy made in constant time; the original keeps the
+/// Keys have up to [`KEY_SIZE`] bytes and are ordered by memcmp, values up to
+/// [`VALUE_SIZE`] bytes. A clone is a frozen copy made in constant time; the original keeps the
 /// account of nodes that die, so of two copies only one should go on being changed.
 pub struct Tree {
     pub(super) root: Option<Root>,
