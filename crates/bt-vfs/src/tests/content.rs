@@ -399,12 +399,17 @@ fn random_changes_of_content() {
     });
 }
 
-/// A file of `size` bytes that are not zero.
-fn bed_with_file(size: usize) -> (Bed, u64) {
-    let mut bed = Bed::new();
+/// A new empty file.
+pub(super) fn make_file(bed: &mut Bed, name: &[u8]) -> u64 {
     let creator = Creator { uid: 0, gid: 0, umask: 0, now: bed.now() };
-    let made = bed.vfs.make(&bed.memory, ROOT_INODE, b"file", REGULAR | 0o644, 0, b"", &creator);
-    let (inode, _) = made.expect("the name is free");
+    let made = bed.vfs.make(&bed.memory, ROOT_INODE, name, REGULAR | 0o644, 0, b"", &creator);
+    made.expect("the name is free").0
+}
+
+/// A file of `size` bytes that are not zero.
+pub(super) fn bed_with_file(size: usize) -> (Bed, u64) {
+    let mut bed = Bed::new();
+    let inode = make_file(&mut bed, b"file");
     let now = bed.now();
     bed.vfs.write(&bed.memory, inode, 0, &vec![7; size], false, now).expect("it fits");
     (bed, inode)
@@ -473,9 +478,7 @@ fn shared_blocks_are_stored_once() {
     bed.flush(&[from]);
     bed.commit();
     let before = bed.live_data_bytes();
-    let creator = Creator { uid: 0, gid: 0, umask: 0, now: bed.now() };
-    let made = bed.vfs.make(&bed.memory, ROOT_INODE, b"copy", REGULAR | 0o644, 0, b"", &creator);
-    let (to, _) = made.expect("the name is free");
+    let to = make_file(&mut bed, b"copy");
     let range = ShareRange { from, from_offset: 0, to, to_offset: 0, len: u64::MAX };
     let now = bed.now();
     assert_eq!(bed.vfs.share(&bed.memory, range, now).expect("it fits"), 3 * BLOCK_SIZE as u64);

@@ -2,6 +2,7 @@
 
 mod bed;
 mod content;
+mod durability;
 mod names;
 mod records;
 
