@@ -541,6 +541,8 @@ mod tests {
         while zone.engine.reclaim_step(&mut background).unwrap() {}
         zone.engine.reclaim_step(&mut background).unwrap();
         assert!(zone.engine.read().deleting_snapshots(&zone.engine.source).unwrap().is_empty());
+        let stepped = zone.engine.write().snapshot_delete_step(&zone.engine.source, b"stays").unwrap();
+        assert!(stepped, "a snapshot that nobody began to delete has nothing to delete");
         assert_eq!(zone.engine.snapshot_records().unwrap().len(), 1);
         zone.engine.commit().unwrap();
         zone.expect_clean();
