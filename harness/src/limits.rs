@@ -8,5 +8,8 @@ pub const NODE_TIMEOUT: Duration = Duration::from_secs(60);
 /// An external command ends within this time, unless the caller names another limit.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// `bt unmount` is run this often while the mount is in use.
+pub(crate) const UNMOUNT_TRIES: u32 = 100;
+
 /// Lines of each log that are printed when a test panics.
 pub(crate) const LOG_TAIL_LINES: usize = 40;
