@@ -156,7 +156,11 @@ fn state_of(
         Content::Extents => view::next_stored_slot(tree, source, inode, slot_of(page))?,
     };
     match stored {
-        Some(slot) if slot == slot_of(page) => Ok((true, page + 1)),
+        Some(slot) if slot == slot_of(page) => {
+            let end = (slot + 1) * PAGES_PER_BLOCK as u64;
+            let masked = file.and_then(|file| file.masked.iter().find(|range| range.start > page));
+            Ok((true, masked.map_or(end, |range| range.start.min(end))))
+        }
         Some(slot) => {
             let mut next = (slot * PAGES_PER_BLOCK as u64).min(limit);
             if let Some(range) = file.and_then(|file| file.masked.iter().find(|range| range.start > page)) {
