@@ -349,6 +349,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use bt_store::MemoryStorage;
+
     use super::*;
     use crate::engine::testing::{ROOT, TestZone, check, go_on, noise};
 
@@ -547,5 +549,52 @@ mod tests {
         zone.engine.commit().unwrap();
         zone.expect_clean();
         assert_eq!(zone.content(file), noise(8 * BLOCK, 2));
+    }
+
+    #[test]
+    fn a_full_disk_is_usable_again_after_deleting() {
+        let zone = TestZone::on(MemoryStorage::with_capacity(420 << 20), None);
+        let mut background = Background::new();
+        let content = noise(64 * BLOCK, 3);
+        let mut files: Vec<String> = Vec::new();
+        loop {
+            let name = format!("{}", files.len());
+            let inode = match zone.engine.make(ROOT, name.as_bytes(), 0o100644, 0, b"", (0, 0, 0)) {
+                Ok((inode, _)) => inode,
+                Err(error) if error.is_no_space() => break,
+                Err(error) => panic!("{error}"),
+            };
+            match zone.engine.write_file(inode, 0, &content, false) {
+                Ok(()) => files.push(name),
+                Err(error) if error.is_no_space() => break,
+                Err(error) => panic!("{error}"),
+            }
+            if files.len().is_multiple_of(8) {
+                zone.engine.commit().unwrap();
+            }
+        }
+        assert!(files.len() > 50, "{} files", files.len());
+        zone.engine.commit().unwrap();
+        let full = zone.engine.available();
+        // Every third file goes: no segment is dead as a whole.
+        for name in files.iter().step_by(3) {
+            zone.remove(ROOT, name);
+        }
+        let deleted = (files.len() / 3 * content.len()) as u64;
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap();
+        for _ in 0..8 {
+            zone.engine.commit().unwrap();
+            (background.looked, background.gave) = (long_ago, long_ago);
+            while zone.engine.reclaim_step(&mut background).unwrap() {}
+        }
+        let now = zone.engine.available();
+        assert!(now > full + deleted / 2, "{full} bytes were left, {deleted} deleted, {now} are left now");
+        zone.file(ROOT, "again", &content);
+        zone.engine.commit().unwrap();
+        for (i, name) in files.iter().enumerate().filter(|(i, _)| i % 3 != 0) {
+            let (inode, _) = zone.engine.lookup(ROOT, name.as_bytes()).unwrap().unwrap();
+            assert!(zone.content(inode) == content, "file {i}");
+        }
+        zone.expect_clean();
     }
 }

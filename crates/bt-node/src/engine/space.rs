@@ -40,7 +40,12 @@ impl Engine {
             return Ok(());
         }
         self.space.refresh(&*self.storage);
-        if self.available() >= bytes { Ok(()) } else { Err(Refusal::NoSpace.into()) }
+        if self.available() >= bytes {
+            return Ok(());
+        }
+        // The committer may find something to give back; whoever tries again later gets it.
+        self.ask();
+        Err(Refusal::NoSpace.into())
     }
 
     /// Bytes that can still be written, after what memory already owes to the disk.

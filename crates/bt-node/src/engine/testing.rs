@@ -27,7 +27,10 @@ impl TestZone {
     }
 
     pub(crate) fn with(compression: Option<Compression>) -> Self {
-        let storage = MemoryStorage::new();
+        Self::on(MemoryStorage::new(), compression)
+    }
+
+    pub(crate) fn on(storage: MemoryStorage, compression: Option<Compression>) -> Self {
         let options = InitOptions { passphrase: b"secret".to_vec().into(), compression };
         crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST).unwrap();
         let engine = open(&storage).unwrap();
