@@ -186,3 +186,83 @@ fn compare_account(segment: &Use, account: &Account, complete: bool, report: &mu
         report("its account counts nothing as alive, and should be gone".into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bt_base::{BlockHash, Revision};
+
+    use super::*;
+
+    const SEGMENT: SegmentId = SegmentId([3; 32]);
+
+    fn block(index: u32) -> BlockRef {
+        BlockRef { segment: SEGMENT, index, len: 84, epoch: 1, birth: Revision(1), hash: BlockHash::default() }
+    }
+
+    /// An account of three blocks of 84 bytes, of which those in `dead` died.
+    fn account(dead: &[u32]) -> Account {
+        let dead_bits = dead.iter().fold(0, |bits, index| bits | 1 << index);
+        let live_bytes = 300 - 100 * dead.len() as u64;
+        Account { sealed_bytes: 300, live_bytes, blocks: 3, epoch: 1, index_blocks: false, dead: vec![dead_bits] }
+    }
+
+    fn flaws(references: &References, complete: bool) -> Vec<String> {
+        let mut flaws = Vec::new();
+        references.compare(complete, &mut |flaw| flaws.push(flaw.what));
+        flaws
+    }
+
+    /// References to each of the blocks, in the newest state.
+    fn with(account: Account, live: &[u32]) -> References {
+        let mut references = References::new();
+        assert!(references.add_account(SEGMENT, account));
+        for index in live {
+            references.add_live(&block(*index), false);
+        }
+        references
+    }
+
+    #[test]
+    fn right_accounts_have_no_flaws() {
+        assert!(flaws(&with(account(&[]), &[0, 1, 2]), true).is_empty());
+        assert!(flaws(&with(account(&[1]), &[2, 0]), true).is_empty());
+        let mut shared = with(account(&[0]), &[1, 2, 1, 1]);
+        shared.add_count(SEGMENT, 1, 2);
+        assert!(flaws(&shared, true).is_empty());
+        let mut kept = with(account(&[0]), &[1]);
+        kept.add_dead(&Death::from(&block(2)), 1);
+        assert!(flaws(&kept, true).is_empty());
+        assert!(kept.is_live(&SEGMENT, 2) && !kept.is_live(&SEGMENT, 0) && !kept.is_live(&SEGMENT, 3));
+    }
+
+    #[test]
+    fn each_wrong_account_is_told() {
+        let mut counted = with(account(&[]), &[0, 1, 2]);
+        counted.add_count(SEGMENT, 1, 1);
+        let other_epoch = Account { epoch: 2, ..account(&[]) };
+        let other_kind = Account { index_blocks: true, ..account(&[]) };
+        for (references, part) in [
+            (with(account(&[1]), &[0, 1, 2]), "counts as dead, block 1"),
+            (with(account(&[]), &[0, 2]), "counts 1 blocks as alive that nothing uses, block 1"),
+            (with(account(&[]), &[0, 1, 2, 2]), "block 2 has 1 references more than its count"),
+            (with(Account { live_bytes: 299, ..account(&[]) }, &[0, 1, 2]), "299 bytes are alive"),
+            (with(account(&[0, 1, 2]), &[]), "counts nothing as alive"),
+            (with(account(&[]), &[0, 1, 2, 3]), "counts as dead, block 3"),
+            (with(other_epoch, &[0, 1, 2]), "says epoch 2"),
+            (with(other_kind, &[0, 1, 2]), "never share a segment"),
+            (counted, "block 1 has 1 references fewer"),
+        ] {
+            let flaws = flaws(&references, true);
+            assert!(flaws.iter().any(|flaw| flaw.contains(part)), "{part}: {flaws:?}");
+        }
+        let mut without = References::new();
+        without.add_live(&block(0), false);
+        assert_eq!(flaws(&without, true), ["blocks of this segment are in use, but it has no account"]);
+    }
+
+    #[test]
+    fn what_could_not_be_walked_is_not_missed() {
+        assert!(flaws(&with(account(&[]), &[0]), false).is_empty());
+        assert_eq!(flaws(&with(account(&[1]), &[0, 1]), false).len(), 1, "what was seen still counts");
+    }
+}
