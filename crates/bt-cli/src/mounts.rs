@@ -6,8 +6,18 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bt_node::control::Failure;
+
+/// How long the kernel may take to write out what programs changed, on a mount that is never quiet.
+const WRITE_OUT_LIMIT: Duration = Duration::from_secs(10);
+/// How long to wait where the kernel does not tell.
+const WRITE_OUT_BLIND: Duration = Duration::from_millis(200);
+/// The kernel's table of FUSE connections.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+/// Between two looks.
+const WRITE_OUT_PAUSE: Duration = Duration::from_millis(1);
 
 /// One mounted tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +45,54 @@ pub fn at(path: &Path) -> Result<Option<TreeMount>, Failure> {
 pub fn of(dir: &Path) -> Result<Option<TreeMount>, Failure> {
     let dir = place(dir);
     Ok(all()?.into_iter().rfind(|mount| mount.dir == dir))
+}
+
+/// Has the kernel write what programs changed on the mount of a tree to the process that serves it: what `bt` commits
+/// or takes a snapshot of is then what programs see. `path` is the node's directory or the mount point; nothing is done
+/// when it is not mounted.
+pub fn write_out(path: &Path) -> Result<(), Failure> {
+    let Some(mount) = (match at(path)? {
+        Some(mount) => Some(mount),
+        None => of(path)?,
+    }) else {
+        return Ok(());
+    };
+    let failed =
+        |error: std::io::Error| Failure::io(format_args!("writing out {}", mount.mountpoint.display()), &error);
+    let root = fs::File::open(&mount.mountpoint).map_err(failed)?;
+    let device = rustix::fs::fstat(&root).map_err(|error| failed(error.into()))?.st_dev;
+    rustix::fs::syncfs(&root).map_err(|error| failed(error.into()))?;
+    wait_until_quiet(rustix::fs::minor(device));
+    Ok(())
+}
+
+/// The kernel begins to write, and does not wait for what it sent to a FUSE file system: that is done when none of its
+/// requests is under way. Others may keep it busy, so this ends some time.
+fn wait_until_quiet(connection: u32) {
+    let waiting = Path::new(CONNECTIONS).join(connection.to_string()).join("waiting");
+    if !waiting.exists() {
+        show_connections();
+    }
+    let begin = Instant::now();
+    while begin.elapsed() < WRITE_OUT_LIMIT {
+        match fs::read_to_string(&waiting) {
+            Ok(count) if count.trim() == "0" => return,
+            Ok(_) => std::thread::sleep(WRITE_OUT_PAUSE),
+            Err(_) => {
+                // Nobody tells: what was sent before is on its way, and takes a moment.
+                std::thread::sleep(WRITE_OUT_BLIND);
+                return;
+            }
+        }
+    }
+}
+
+/// Mounts the kernel's table of FUSE connections where the system has not; root only, and harmless.
+fn show_connections() {
+    let mounted = rustix::mount::mount("fusectl", CONNECTIONS, "fusectl", rustix::mount::MountFlags::empty(), None);
+    if let Err(error) = mounted {
+        tracing::debug!(%error, "the kernel's table of FUSE connections is not there");
+    }
 }
 
 /// The path without links, as the mount table names it. The last component is not looked at: on a mount whose

@@ -38,6 +38,7 @@ pub(crate) fn may_wait(fs: &dyn FileSystem, header: &InHeader, fixed: &[u8]) -> 
         opcode if is_sync(opcode) => SlowCall::Fsync,
         opcode::COPY_FILE_RANGE | opcode::COPY_FILE_RANGE_64 => SlowCall::CopyFileRange,
         opcode::FALLOCATE => SlowCall::Fallocate,
+        opcode::LSEEK => SlowCall::Seek,
         opcode::SETATTR if truncates(fixed) => SlowCall::Truncate,
         _ => return false,
     };
@@ -183,7 +184,7 @@ impl Request<'_> {
             }
             opcode::FALLOCATE => {
                 let fallocate: wire::FallocateIn = parse(self.fixed)?;
-                fs.fallocate(node, fallocate.offset, fallocate.len, fallocate.mode).map(|()| 0)
+                fs.fallocate(&self.caller(), node, fallocate.offset, fallocate.len, fallocate.mode).map(|()| 0)
             }
             opcode::LSEEK => {
                 let seek: wire::LseekIn = parse(self.fixed)?;

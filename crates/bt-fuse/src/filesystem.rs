@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Attr, Caller, Entry, Result, SetAttr, SlowCall, StatFs};
+use crate::{Attr, Caller, Entry, Kernel, Result, SetAttr, SlowCall, StatFs};
 
 /// Takes directory entries until it is full.
 pub trait DirSink {
@@ -89,7 +89,7 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Removes an extended attribute; ENODATA when there is none.
     fn removexattr(&self, caller: &Caller, node: u64, name: &[u8]) -> Result<()>;
     /// fallocate(2); `mode` are its `FALLOC_FL_*`, EOPNOTSUPP for what is not supported.
-    fn fallocate(&self, node: u64, offset: u64, len: u64, mode: u32) -> Result<()>;
+    fn fallocate(&self, caller: &Caller, node: u64, offset: u64, len: u64, mode: u32) -> Result<()>;
     /// The next data or hole; `whence` is `SEEK_DATA` or `SEEK_HOLE`; ENXIO past the end.
     fn lseek(&self, node: u64, offset: u64, whence: u32) -> Result<u64>;
     /// Copies up to `len` bytes between files; returns how many.
@@ -106,6 +106,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// True: the call may wait long (a large fsync); the transport has it made, and answered, by a worker thread. So it
     /// does, unasked, with syncs that come while another is under way.
     fn may_wait(&self, call: SlowCall, node: u64) -> bool;
+    /// The mount is about to be served; `kernel` takes what the file system asks of the kernel.
+    fn connected(&self, kernel: Kernel) {
+        drop(kernel);
+    }
     /// The connection is gone (unmounted). No call follows.
     fn destroyed(&self) {}
 }

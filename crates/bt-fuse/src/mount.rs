@@ -10,7 +10,7 @@ use crate::counters::{self, Counters};
 use crate::limits::{MAX_WRITE, MIN_WRITE};
 use crate::mountpoint::Mountpoint;
 use crate::workers::Workers;
-use crate::{FileSystem, MountError, MountOptions, Transport, TransportChoice, fuser_transport, system, uring};
+use crate::{FileSystem, Kernel, MountError, MountOptions, Transport, TransportChoice, fuser_transport, system, uring};
 
 /// A mounted file system, served by threads of its own.
 ///
@@ -70,6 +70,7 @@ impl Mount {
         }
         let workers = Arc::new(Workers::start().map_err(MountError::Threads)?);
         let (mountpoint, device) = Mountpoint::attach(path, options)?;
+        fs.connected(Kernel::new(&device).map_err(MountError::Handshake)?);
         let serving = match serve(fs.clone(), device, options, transport, &workers) {
             Ok(serving) => serving,
             Err(error) => {

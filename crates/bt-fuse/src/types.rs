@@ -129,4 +129,6 @@ pub enum SlowCall {
     Fallocate,
     /// `setattr` that changes the size.
     Truncate,
+    /// `lseek` for data or a hole.
+    Seek,
 }

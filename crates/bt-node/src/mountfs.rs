@@ -4,12 +4,13 @@
 //! snapshot's inodes have their number with the snapshot's number above bit 44, so they never meet live ones.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bt_base::Timestamp;
 use bt_base::limits::{BLOCK_SIZE, NAME_SIZE};
-use bt_fuse::{Attr, Caller, DirSink, Entry, Errno, FileSystem, SetAttr, SlowCall, StatFs, Time, TimeOrNow};
+use bt_fuse::{Attr, Caller, DirSink, Entry, Errno, FileSystem, Kernel, SetAttr, SlowCall, StatFs, Time, TimeOrNow};
 use bt_tree::index::Tree;
 use bt_tree::schema::{Inode, ROOT_INODE};
 use bt_tree::zone::SnapshotRecord;
@@ -61,7 +62,14 @@ impl Place {
 pub(crate) struct MountedZone {
     engine: Arc<Engine>,
     read_only: bool,
+    /// What this mount asks of the kernel.
+    kernel: OnceLock<Kernel>,
+    /// Seeks that wait for the kernel to write a file out.
+    seeking: AtomicUsize,
 }
+
+/// Seeks that may wait at the same time: other workers must be left to take what the kernel writes.
+const SEEKS_AT_ONCE: usize = 4;
 
 fn errno(error: EngineError) -> Errno {
     match error {
@@ -125,7 +133,7 @@ fn absent() -> Entry {
 
 impl MountedZone {
     pub(crate) fn new(engine: Arc<Engine>, read_only: bool) -> Self {
-        Self { engine, read_only }
+        Self { engine, read_only, kernel: OnceLock::new(), seeking: AtomicUsize::new(0) }
     }
 
     /// The inode number of a node that can be changed.
@@ -262,6 +270,35 @@ impl MountedZone {
         Ok(())
     }
 
+    /// Looks for data or a hole in a file, after the kernel has written out what it holds of it: until then a file
+    /// that somebody writes looks like a hole here. When too many wait for that, the rest of the file counts as data,
+    /// which is always true enough.
+    fn seek(&self, inode: u64, offset: u64, what: Seek) -> Result<u64> {
+        let turn = self.seeking.fetch_add(1, Ordering::AcqRel);
+        let written = match self.kernel.get() {
+            Some(kernel) if turn < SEEKS_AT_ONCE => kernel.write_out(inode),
+            _ => Err(std::io::ErrorKind::WouldBlock.into()),
+        };
+        self.seeking.fetch_sub(1, Ordering::AcqRel);
+        if written.is_ok() {
+            return self.engine.seek(inode, offset, what).map_err(errno);
+        }
+        let size = self.engine.inode(inode).map_err(errno)?.size;
+        match what {
+            _ if offset >= size => Err(Errno::ENXIO),
+            Seek::Data => Ok(offset),
+            Seek::Hole => Ok(size),
+        }
+    }
+
+    /// A directory or link was read: its access time may have to follow.
+    fn accessed(&self, inode: u64) {
+        match self.engine.inode(inode) {
+            Ok(record) => self.engine.accessed(inode, &record),
+            Err(error) => tracing::debug!(%error, inode, "the access time was not updated"),
+        }
+    }
+
     /// The number of the directory above.
     fn parent_of(&self, node: u64, inode: &Inode) -> u64 {
         match Place::of(node) {
@@ -321,7 +358,11 @@ impl FileSystem for MountedZone {
 
     fn readlink(&self, node: u64) -> Result<Vec<u8>> {
         match Place::of(node) {
-            Place::Live(inode) => self.engine.link_target(inode).map_err(errno),
+            Place::Live(inode) => {
+                let target = self.engine.link_target(inode).map_err(errno)?;
+                self.accessed(inode);
+                Ok(target)
+            }
             Place::Snapshots => Err(Errno::EINVAL),
             Place::Frozen { snapshot, inode } => {
                 let tree = self.frozen(snapshot)?;
@@ -424,7 +465,11 @@ impl FileSystem for MountedZone {
         }
         let after = offset.max(2);
         match Place::of(node) {
-            Place::Live(directory) => self.list_live(directory, after, plus, sink),
+            Place::Live(directory) => {
+                self.list_live(directory, after, plus, sink)?;
+                self.accessed(directory);
+                Ok(())
+            }
             Place::Snapshots => self.list_snapshots(after, sink),
             Place::Frozen { snapshot, inode } => self.list_frozen(snapshot, inode, after, plus, sink),
         }
@@ -491,6 +536,13 @@ impl FileSystem for MountedZone {
             0 => AttributeFlags::Any,
             CREATE => AttributeFlags::Create,
             REPLACE => AttributeFlags::Replace,
+            // Both cannot hold: which of them does not is the answer.
+            flags if flags == CREATE | REPLACE => {
+                return Err(match self.engine.attribute(self.live(node)?, name) {
+                    Ok(_) => Errno::EEXIST,
+                    Err(error) => errno(error),
+                });
+            }
             _ => return Err(Errno::EINVAL),
         };
         self.engine.set_attribute(self.live(node)?, name, value, flags, kill_sgid).map_err(errno)
@@ -500,7 +552,7 @@ impl FileSystem for MountedZone {
         self.engine.remove_attribute(self.live(node)?, name).map_err(errno)
     }
 
-    fn fallocate(&self, node: u64, offset: u64, len: u64, mode: u32) -> Result<()> {
+    fn fallocate(&self, caller: &Caller, node: u64, offset: u64, len: u64, mode: u32) -> Result<()> {
         const KEEP_SIZE: u32 = 1;
         const PUNCH_HOLE: u32 = 2;
         const ZERO_RANGE: u32 = 16;
@@ -512,7 +564,7 @@ impl FileSystem for MountedZone {
             mode if mode == ZERO_RANGE | KEEP_SIZE => Allocate::ZeroRange { keep_size: true },
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        self.engine.allocate(self.live(node)?, offset, len, how).map_err(errno)
+        self.engine.allocate(self.live(node)?, offset, len, how, caller.uid != 0).map_err(errno)
     }
 
     fn lseek(&self, node: u64, offset: u64, whence: u32) -> Result<u64> {
@@ -524,7 +576,7 @@ impl FileSystem for MountedZone {
             _ => return Err(Errno::EINVAL),
         };
         match Place::of(node) {
-            Place::Live(inode) => self.engine.seek(inode, offset, what).map_err(errno),
+            Place::Live(inode) => self.seek(inode, offset, what),
             Place::Snapshots => Err(Errno::EISDIR),
             Place::Frozen { snapshot, inode } => {
                 let tree = self.frozen(snapshot)?;
@@ -535,7 +587,7 @@ impl FileSystem for MountedZone {
 
     fn copy_file_range(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         from: u64,
         from_offset: u64,
         to: u64,
@@ -546,14 +598,20 @@ impl FileSystem for MountedZone {
             Place::Live(from) => ShareRange { from, from_offset, to: self.live(to)?, to_offset, len },
             _ => return Err(Errno::EXDEV),
         };
-        self.engine.copy_range(range).map_err(errno)
+        self.engine.copy_range(range, caller.uid != 0).map_err(errno)
     }
 
     fn may_wait(&self, call: SlowCall, node: u64) -> bool {
         match call {
             SlowCall::Fsync => self.engine.is_crowded() || self.engine.is_large_sync(node),
-            SlowCall::CopyFileRange => true,
+            SlowCall::CopyFileRange | SlowCall::Seek => true,
             SlowCall::Write | SlowCall::Fallocate | SlowCall::Truncate => self.engine.is_crowded(),
+        }
+    }
+
+    fn connected(&self, kernel: Kernel) {
+        if self.kernel.set(kernel).is_err() {
+            tracing::error!("a mounted zone was connected twice");
         }
     }
 

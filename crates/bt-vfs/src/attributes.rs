@@ -90,6 +90,7 @@ impl Vfs {
 
     /// The value of an extended attribute.
     pub fn attribute(&self, source: &dyn Source, inode: u64, name: &[u8]) -> Result<Vec<u8>> {
+        check_attribute(name, b"")?;
         if !view::inode(self.zone.tree(), source, inode)?.has_attributes {
             return Err(Refusal::NoAttribute.into());
         }
@@ -167,7 +168,9 @@ impl Vfs {
     pub fn remove_attribute(&mut self, source: &dyn Source, inode: u64, name: &[u8], now: Timestamp) -> Result<()> {
         check_attribute(name, b"")?;
         if view::attribute(self.zone.tree(), source, inode, name)?.is_none() {
-            return Err(Refusal::NoAttribute.into());
+            // A list that is not there is the one that the permission bits say.
+            let is_list = name == acl::ACCESS || name == acl::DEFAULT;
+            return if is_list { Ok(()) } else { Err(Refusal::NoAttribute.into()) };
         }
         self.put_attribute(source, inode, name, None, now)
     }
@@ -221,7 +224,10 @@ pub(crate) fn check_attribute(name: &[u8], value: &[u8]) -> Result<()> {
         return Err(Refusal::NameTooLong.into());
     }
     let known = [&b"user."[..], b"trusted.", b"security."];
-    let in_name_space = known.iter().any(|prefix| name.len() > prefix.len() && name.starts_with(prefix));
+    if known.contains(&name) {
+        return Err(Refusal::Invalid.into());
+    }
+    let in_name_space = known.iter().any(|prefix| name.starts_with(prefix));
     if !in_name_space && name != acl::ACCESS && name != acl::DEFAULT {
         return Err(Refusal::Unsupported.into());
     }

@@ -153,6 +153,7 @@ impl Vfs {
     }
 
     /// fallocate(2).
+    #[expect(clippy::too_many_arguments, reason = "the operation has this many parts")]
     pub fn allocate(
         &mut self,
         source: &dyn Source,
@@ -160,13 +161,14 @@ impl Vfs {
         offset: u64,
         len: u64,
         how: Allocate,
+        kill_privileges: bool,
         now: Timestamp,
     ) -> Result<()> {
         let end = offset.checked_add(len).filter(|end| *end <= FILE_SIZE).ok_or(Refusal::TooLarge)?;
         if len == 0 {
             return Err(Refusal::Invalid.into());
         }
-        self.drop_privileges(source, inode, true, now)?;
+        self.drop_privileges(source, inode, kill_privileges, now)?;
         let size = self.file_mut(source, inode)?.size;
         match how {
             Allocate::Reserve { keep_size } => {
@@ -220,8 +222,15 @@ impl Vfs {
         Ok(())
     }
 
-    /// What a write or a truncation does to set-id bits and file capabilities.
-    fn drop_privileges(&mut self, source: &dyn Source, inode: u64, set_id_bits: bool, now: Timestamp) -> Result<()> {
+    /// What a change of the content does to set-id bits, where the caller has no right to keep them, and to file
+    /// capabilities.
+    pub fn drop_privileges(
+        &mut self,
+        source: &dyn Source,
+        inode: u64,
+        set_id_bits: bool,
+        now: Timestamp,
+    ) -> Result<()> {
         let record = view::inode(self.zone.tree(), source, inode)?;
         if record.has_attributes {
             self.drop_capability(source, inode, now)?;

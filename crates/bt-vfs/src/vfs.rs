@@ -1,10 +1,12 @@
 //! The state of a zone that somebody works in.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 
+use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, PAGES_PER_BLOCK};
 use bt_base::{Revision, Timestamp};
 use bt_tree::head::SegmentSummary;
-use bt_tree::schema::{Compression, FIRST_INODE, FIRST_SEQUENCE, Inode, Key, ROOT_INODE, ZoneRecord};
+use bt_tree::schema::{Compression, Content, FIRST_INODE, FIRST_SEQUENCE, Inode, Key, ROOT_INODE, ZoneRecord};
 use bt_tree::zone::{Frozen, SnapshotRecord, SnapshotState, Zone};
 
 use crate::content::FileState;
@@ -162,10 +164,31 @@ impl Vfs {
                 inode.mtime = mtime;
                 inode.ctime = inode.ctime.max(mtime);
             }
-            let dirty: usize = file.pages.len() * bt_base::limits::PAGE_SIZE;
-            inode.stored = inode.stored.max(dirty as u64).min(inode.size.next_multiple_of(4096));
+            let hidden = self.hidden_bytes(source, number, file, &inode)?;
+            let dirty = (file.pages.len() * bt_base::limits::PAGE_SIZE) as u64;
+            inode.stored = inode.stored.saturating_sub(hidden).max(dirty).min(inode.size.next_multiple_of(4096));
         }
         Ok(inode)
+    }
+
+    /// Stored bytes of a file that were cut off or punched since its last flush.
+    fn hidden_bytes(&self, source: &dyn Source, number: u64, file: &FileState, inode: &Inode) -> Result<u64> {
+        let mut hidden = 0;
+        if inode.content != Content::Extents {
+            return Ok(if file.shows_zone(0) { 0 } else { inode.stored });
+        }
+        for range in file.masked.iter() {
+            let whole = range.start.div_ceil(PAGES_PER_BLOCK as u64)..range.end / PAGES_PER_BLOCK as u64;
+            view::for_extents(self.zone.tree(), source, number, whole.start, &mut |first, extent| {
+                if first >= whole.end {
+                    return ControlFlow::Break(());
+                }
+                let gone = |slot: &u64| whole.contains(&(first + slot)) && extent.slots[*slot as usize].is_some();
+                hidden += (0..EXTENT_BLOCKS as u64).filter(gone).count() as u64 * BLOCK_SIZE as u64;
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(hidden)
     }
 
     pub(crate) fn put_inode(&mut self, source: &dyn Source, number: u64, inode: &Inode) -> Result<()> {

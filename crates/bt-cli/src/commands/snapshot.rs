@@ -6,11 +6,11 @@ use bt_node::control::report::{Change, DiffReport, SnapshotInfo};
 use bt_node::control::{Request, Response};
 use clap::Subcommand;
 
-use crate::Outcome;
 use crate::arguments::OutputOption;
 use crate::output::{note, show, table};
 use crate::target::{ask, unexpected};
 use crate::units::{bytes, time};
+use crate::{Outcome, mounts};
 
 /// Make, list, delete and compare snapshots.
 ///
@@ -63,6 +63,7 @@ enum SnapshotCommand {
 pub fn run(arguments: &Snapshot) -> Outcome {
     match &arguments.command {
         SnapshotCommand::Create { dir, name, output } => {
+            mounts::write_out(dir)?;
             match ask(dir, true, Request::SnapshotCreate { name: name.clone() })? {
                 Response::SnapshotCreated(info) => show(output.output, &info, |info| list(std::slice::from_ref(info))),
                 other => Err(unexpected(&other).into()),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bt_node::control::{Request, Response};
 
-use crate::Outcome;
 use crate::target::{ask, unexpected};
+use crate::{Outcome, mounts};
 
 /// Make everything written so far durable and commit it.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,7 @@ pub struct Sync {
 
 /// Runs the command.
 pub fn run(arguments: &Sync) -> Outcome {
+    mounts::write_out(&arguments.dir)?;
     match ask(&arguments.dir, true, Request::Sync)? {
         Response::Synced { .. } => Ok(()),
         other => Err(unexpected(&other).into()),

@@ -556,7 +556,7 @@ impl FileSystem for NullFs {
         self.write_state().node_mut(node)?.xattrs.remove(name).map(|_| ()).ok_or(Errno::ENODATA)
     }
 
-    fn fallocate(&self, node: u64, offset: u64, len: u64, mode: u32) -> Result<()> {
+    fn fallocate(&self, _caller: &Caller, node: u64, offset: u64, len: u64, mode: u32) -> Result<()> {
         let (start, end) = (in_memory(offset, 0)?, in_memory(offset, len)?);
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE as u32 != 0;
         let clear = mode & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) as u32 != 0;

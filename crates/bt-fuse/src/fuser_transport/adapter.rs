@@ -478,7 +478,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -487,8 +487,9 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.counters.add(opcode::FALLOCATE);
+        let caller = caller(request);
         self.run(SlowCall::Fallocate, node.0, move |fs| {
-            reply_empty(reply, guarded(|| fs.fallocate(node.0, offset, len, mode as u32)));
+            reply_empty(reply, guarded(|| fs.fallocate(&caller, node.0, offset, len, mode as u32)));
         });
     }
 
@@ -502,14 +503,16 @@ impl Filesystem for Adapter {
         reply: ReplyLseek,
     ) {
         self.counters.add(opcode::LSEEK);
-        let found = guarded(|| {
-            let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-            i64::try_from(self.fs.lseek(node.0, offset, whence as u32)?).map_err(|_| Errno::EOVERFLOW)
+        self.run(SlowCall::Seek, node.0, move |fs| {
+            let found = guarded(|| {
+                let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                i64::try_from(fs.lseek(node.0, offset, whence as u32)?).map_err(|_| Errno::EOVERFLOW)
+            });
+            match found {
+                Ok(offset) => reply.offset(offset),
+                Err(errno) => reply.error(convert::errno(errno)),
+            }
         });
-        match found {
-            Ok(offset) => reply.offset(offset),
-            Err(errno) => reply.error(convert::errno(errno)),
-        }
     }
 
     fn copy_file_range(

@@ -184,9 +184,16 @@ impl Engine {
     }
 
     /// fallocate(2).
-    pub(crate) fn allocate(&self, inode: u64, offset: u64, len: u64, how: Allocate) -> Result<()> {
+    pub(crate) fn allocate(
+        &self,
+        inode: u64,
+        offset: u64,
+        len: u64,
+        how: Allocate,
+        kill_privileges: bool,
+    ) -> Result<()> {
         let needed = if matches!(how, Allocate::Reserve { .. }) { len } else { 0 };
-        self.change(needed, |vfs, now| vfs.allocate(&self.source, inode, offset, len, how, now))
+        self.change(needed, |vfs, now| vfs.allocate(&self.source, inode, offset, len, how, kill_privileges, now))
     }
 
     /// lseek(2) for data and holes.
@@ -346,7 +353,8 @@ impl Engine {
     }
 
     /// copy_file_range(2): shares whole blocks, copies the rest. Returns the bytes copied.
-    pub(crate) fn copy_range(&self, range: ShareRange) -> Result<u64> {
+    pub(crate) fn copy_range(&self, range: ShareRange, kill_privileges: bool) -> Result<u64> {
+        self.change(0, |vfs, now| vfs.drop_privileges(&self.source, range.to, kill_privileges, now))?;
         let size = self.inode(range.from)?.size;
         let len = range.len.min(size.saturating_sub(range.from_offset));
         let mut done = 0;
@@ -358,20 +366,20 @@ impl Engine {
                 ..range
             };
             let shared = self.change(NAME_BYTES, |vfs, now| vfs.share(&self.source, part, now))?;
-            done += if shared > 0 { shared } else { self.copy_part(part)? };
+            done += if shared > 0 { shared } else { self.copy_part(part, kill_privileges)? };
         }
         Ok(done)
     }
 
     /// Copies up to the next block boundary of the source, at most [`COPY_BYTES`].
-    fn copy_part(&self, part: ShareRange) -> Result<u64> {
+    fn copy_part(&self, part: ShareRange, kill_privileges: bool) -> Result<u64> {
         let block = BLOCK_SIZE as u64;
         let to_boundary = block - part.from_offset % block;
         let aligned = part.from_offset % block == part.to_offset % block && to_boundary < block;
         let len = part.len.min(if aligned { to_boundary } else { COPY_BYTES });
         let mut buffer = vec![0; len as usize];
         let read = self.read_file(part.from, part.from_offset, &mut buffer)?;
-        self.write_file(part.to, part.to_offset, &buffer[..read], true)?;
+        self.write_file(part.to, part.to_offset, &buffer[..read], kill_privileges)?;
         Ok(read as u64)
     }
 }

@@ -73,7 +73,7 @@ impl TestZone {
     }
 
     pub(crate) fn share(&self, from: u64, to: u64, len: u64) {
-        let copied = self.engine.copy_range(ShareRange { from, from_offset: 0, to, to_offset: 0, len }).unwrap();
+        let copied = self.engine.copy_range(ShareRange { from, from_offset: 0, to, to_offset: 0, len }, true).unwrap();
         assert_eq!(copied, len);
     }
 

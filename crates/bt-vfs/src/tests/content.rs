@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         };
         self.log.push(format!("{how:?} {len} bytes at {offset} of {inode}"));
         let now = self.bed.now();
-        self.bed.vfs.allocate(&self.bed.memory, inode, offset, len, how, now).expect("the range fits");
+        self.bed.vfs.allocate(&self.bed.memory, inode, offset, len, how, true, now).expect("the range fits");
         let end = (offset + len) as usize;
         self.files.get_mut(&inode).expect("it exists").change(now, |bytes| {
             if !matches!(how, Allocate::Reserve { .. }) {
@@ -458,7 +458,7 @@ fn what_was_punched_is_a_hole_before_and_after_it_is_written() {
     bed.flush(&[inode]);
     let block = BLOCK_SIZE as u64;
     let now = bed.now();
-    bed.vfs.allocate(&bed.memory, inode, block, 2 * block, Allocate::PunchHole, now).expect("it fits");
+    bed.vfs.allocate(&bed.memory, inode, block, 2 * block, Allocate::PunchHole, true, now).expect("it fits");
     for _ in 0..2 {
         let seek = |at, what| bed.vfs.seek(&bed.memory, inode, at, what).expect("it is within the file");
         assert_eq!(seek(0, Seek::Hole), block);

@@ -75,7 +75,7 @@ fn a_block_that_was_committed_between_a_truncation_and_a_hole() {
     bed.flush(&[inode]);
     let committing = bed.begin_commit();
     let now = bed.now();
-    bed.vfs.allocate(&bed.memory, inode, 2 * BLOCK, BLOCK, Allocate::PunchHole, now).expect("it fits");
+    bed.vfs.allocate(&bed.memory, inode, 2 * BLOCK, BLOCK, Allocate::PunchHole, true, now).expect("it fits");
     bed.finish_commit(committing);
     bed.sync(Some(inode));
     bed.crash();

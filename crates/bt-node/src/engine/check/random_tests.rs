@@ -146,7 +146,7 @@ impl Work {
             to_offset: target,
             len,
         };
-        assert_eq!(self.zone.engine.copy_range(range).unwrap(), len);
+        assert_eq!(self.zone.engine.copy_range(range, true).unwrap(), len);
         let file = self.files.entry(to).or_default();
         if len > 0 {
             let end = (target + len) as usize;
@@ -174,7 +174,7 @@ impl Work {
         let Some(name) = self.any() else { return };
         let (offset, len) = (self.random.below(100_000), 1 + self.random.below(100_000));
         let how = bt_vfs::Allocate::PunchHole;
-        self.zone.engine.allocate(self.inode(&name), offset, len, how).unwrap();
+        self.zone.engine.allocate(self.inode(&name), offset, len, how, true).unwrap();
         let file = self.files.get_mut(&name).unwrap();
         let end = file.len().min((offset + len) as usize);
         let start = end.min(offset as usize);

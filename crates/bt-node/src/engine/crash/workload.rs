@@ -377,7 +377,7 @@ impl<'a> Driver<'a> {
             _ => Allocate::Reserve { keep_size },
         };
         let begun = (self.changes)();
-        self.engine.allocate(inode, offset, len, how)?;
+        self.engine.allocate(inode, offset, len, how, true)?;
         self.model.operation(begun, format!("{how:?} {len} at {offset} of {inode}, which had {size}"), |model| {
             let content = model.now.contents.get_mut(&inode).expect("it was picked");
             let grows =
@@ -424,7 +424,7 @@ impl<'a> Driver<'a> {
             self.flush_files(&[from])?;
         }
         let begun = (self.changes)();
-        let copied = self.engine.copy_range(ShareRange { from, from_offset, to, to_offset, len });
+        let copied = self.engine.copy_range(ShareRange { from, from_offset, to, to_offset, len }, true);
         self.model.operation(begun, format!("copy {len} at {from_offset} of {from} to {to_offset} of {to}"), |model| {
             let data = model.now.contents[&from][from_offset as usize..][..len as usize].to_vec();
             let content = model.now.contents.get_mut(&to).expect("it was picked");
