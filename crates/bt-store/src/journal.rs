@@ -8,7 +8,8 @@
 //! still needed.
 //!
 //! Invariants: `first` and `next` are multiples of 4096 below the size; the needed region is from `first` to `next`
-//! in ring order; `first == next` means that nothing is needed, so the ring is never filled to the last page.
+//! in ring order; `first == next` means that nothing is needed, so the ring is never filled to the last page;
+//! only a release moves `first`, since a head that is not published yet may name it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -221,9 +222,6 @@ impl Ring {
 
     fn free(&self) -> u64 {
         let page = ALIGNMENT;
-        if self.first == self.next {
-            return self.size - page;
-        }
         if self.next < self.first {
             return self.first - self.next - page;
         }
@@ -235,9 +233,6 @@ impl Ring {
     fn reserve(&mut self, file: &str, len: u64) -> Result<u64> {
         if len > self.free() {
             return Err(StoreError::Full { file: file.to_owned(), needed: len, free: self.free() });
-        }
-        if self.first == self.next && self.next + len > self.size {
-            self.first = 0;
         }
         // Where the batch fits is one of two places, since it is no longer than `free`.
         let fits_here = self.next + len <= self.size;
