@@ -246,7 +246,7 @@ fn a_full_memory_says_so_and_punching_makes_room() {
 mod faults {
     use std::collections::BTreeSet;
 
-    use crate::storage::{Call, Fault, FaultPlan, FaultStorage, MemoryStorage, Repeat, Storage};
+    use crate::storage::{Call, Fault, FaultPlan, FaultStorage, MemoryStorage, Repeat, Storage, WriteMode};
 
     fn read(storage: &MemoryStorage, name: &str) -> Option<Vec<u8>> {
         let file = storage.open(name, false).ok()?;
@@ -274,6 +274,20 @@ mod faults {
         file.sync_data().unwrap();
         assert_eq!(outcomes(&storage, "file"), [sector(2, 2)].into());
         assert_eq!(read(&storage.crash(4, 0), "file"), sector(1, 1), "an earlier point");
+    }
+
+    #[test]
+    fn a_durable_write_may_be_torn_until_it_returns() {
+        let storage = FaultStorage::new();
+        let file = storage.open_with("file", true, WriteMode::DirectDurable).unwrap();
+        storage.sync_dir("").unwrap();
+        file.write_at(&[1; 1024], 0).unwrap();
+        let before = storage.operation_count();
+        file.write_at(&[2; 1024], 0).unwrap();
+        let sector = |first: u8, second: u8| Some([[first; 512], [second; 512]].concat());
+        assert_eq!(outcomes(&storage, "file"), [sector(2, 2)].into());
+        let during: BTreeSet<_> = (0..400).map(|seed| read(&storage.crash_during(before, seed), "file")).collect();
+        assert_eq!(during, [sector(1, 1), sector(1, 2), sector(2, 1), sector(2, 2)].into());
     }
 
     #[test]
