@@ -229,7 +229,7 @@ fn what_is_stored_can_be_looked_at() {
     assert_eq!(json(&["inspect", "segment", "mnt", segment])[0]["id"], segment);
     let block = json(&["inspect", "block", "mnt", segment, &index]);
     assert!(block["kind"].as_str().unwrap().starts_with("index"), "{block}");
-    let unknown = scene.refused(1, &["inspect", "block", "mnt", &"0".repeat(64), "0"]);
+    let unknown = scene.refused(3, &["inspect", "block", "mnt", &"0".repeat(64), "0"]);
     assert!(unknown.starts_with("error: "), "{unknown}");
     assert!(scene.fine(&["reclaim", "mnt", "--all"]).contains("given back"));
     let check = json(&["check", "mnt"]);
