@@ -120,6 +120,11 @@ impl RootSeed {
         file
     }
 
+    /// Whether a root file is whole, as far as that can be told without the passphrase: which bytes were written.
+    pub fn check_file(bytes: &[u8]) -> Result<(), RootFileError> {
+        check(bytes).map(|_| ())
+    }
+
     /// Opens what [`Self::seal_file`] wrote.
     pub fn open_file(bytes: &[u8], passphrase: &[u8]) -> Result<Self, RootFileError> {
         let (cost, body) = check(bytes)?;
@@ -173,6 +178,17 @@ mod tests {
         change(&mut body);
         let hash = labelled_hash(ROOT_FILE, &NO_TREE, &[&body]);
         [body, hash.to_vec()].concat()
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found_without_the_passphrase() {
+        let (_, file) = file();
+        assert_eq!(RootSeed::check_file(&file), Ok(()));
+        for byte in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[byte] ^= 1;
+            assert!(RootSeed::check_file(&damaged).is_err(), "byte {byte}");
+        }
     }
 
     #[test]

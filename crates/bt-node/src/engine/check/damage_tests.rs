@@ -56,7 +56,8 @@ fn prepare() -> (MemoryStorage, MemoryStorage, Expected) {
 fn files(storage: &MemoryStorage) -> Vec<String> {
     let zone = String::from_utf8(crate::identity::read(storage, "zones/root").unwrap()).unwrap();
     let directory = format!("zones/{zone}");
-    let mut files: Vec<String> = ["genesis", "node.key", "format", "zones/root", "locations"].map(str::to_owned).into();
+    let mut files: Vec<String> =
+        ["genesis", "node.key", "root.key", "format", "zones/root", "locations"].map(str::to_owned).into();
     let records = ["birth", "access", "epochs", "heads.a", "heads.b", "journal"];
     files.extend(records.iter().map(|name| format!("{directory}/{name}")));
     files.extend(std::iter::repeat_n(format!("{directory}/journal"), 3));

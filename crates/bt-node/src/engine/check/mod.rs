@@ -29,6 +29,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bt_base::SegmentId;
+use bt_crypto::RootSeed;
 use bt_store::containers::LOCATIONS_FILE;
 use bt_store::{Containers, SegmentInfo, Storage, StoreError};
 use bt_tree::SignedHead;
@@ -39,7 +40,8 @@ use bt_tree::zone::SnapshotState;
 use super::{BlockSource, Engine, Pin};
 use crate::control::report::CheckReport;
 use crate::control::{Failure, FailureKind, OnProgress, Progress};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
+use crate::layout;
 pub(super) use heads::verify as verify_head;
 
 use blocks::{BlockCheck, check_segments};
@@ -121,11 +123,24 @@ impl<'a> Check<'a> {
                 None
             }
         };
+        self.check_root_file();
         if let Some(identity) = loaded.as_ref().or(self.engine.map(|engine| &engine.identity)) {
             self.check_zone(identity)?;
         }
         (self.report.problem_count, self.report.problems) = self.findings.finish();
         Ok(self.report)
+    }
+
+    /// The root credential's file, which the user may have moved away. Its passphrase is not needed for this.
+    fn check_root_file(&mut self) {
+        if !matches!(self.storage.exists(layout::ROOT_KEY), Ok(true)) {
+            return;
+        }
+        let checked = identity::read(&*self.storage, layout::ROOT_KEY).map_err(|failure| failure.what);
+        let checked = checked.and_then(|bytes| RootSeed::check_file(&bytes).map_err(|error| error.to_string()));
+        if let Err(what) = checked {
+            self.findings.add(what, layout::ROOT_KEY, report::ROOT_HINT);
+        }
     }
 
     fn check_zone(&mut self, identity: &Identity) -> Result<(), Failure> {

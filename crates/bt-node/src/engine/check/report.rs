@@ -7,6 +7,8 @@ use crate::control::limits::PROBLEMS;
 use crate::control::report::{Problem, escape};
 
 pub(super) const RESTORE: &str = "restore the file from a backup of the directory";
+pub(super) const ROOT_HINT: &str =
+    "the tree works without it; take another copy, or restore the root from its 24 words";
 pub(super) const REBUILT: &str = "it was set right from the segments themselves; nothing is to be done";
 pub(super) const JOURNAL_HINT: &str =
     "what was acknowledged since the last commit may be lost; copy the directory before it is mounted again";

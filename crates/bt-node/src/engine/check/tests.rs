@@ -223,6 +223,8 @@ fn a_bit_flipped_in_any_file_is_named_and_nothing_panics() {
     assert_eq!(check(&zone.storage).problems, []);
     let files = [
         ("genesis".to_owned(), 40),
+        ("node.key".to_owned(), 40),
+        ("root.key".to_owned(), 90),
         (format!("{directory}/birth"), 40),
         (format!("{directory}/access"), 100),
         (format!("{directory}/epochs"), 100),
