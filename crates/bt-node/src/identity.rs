@@ -1,6 +1,8 @@
-//! A node's records and keys, read from its directory and verified.
+//! Whom a node acts for, and the records and keys of its zones, read from its directory and verified.
 
-use bt_base::ZoneId;
+use std::sync::Arc;
+
+use bt_base::{PrincipalId, TreeId, ZoneId};
 use bt_crypto::{KeyStore, SoftwareKeyStore};
 use bt_store::Storage;
 use bt_tree::{AccessLog, Birth, EpochList, Genesis, Keyring};
@@ -12,46 +14,79 @@ use crate::layout::{self, ZoneLayout};
 /// The largest record file that is read.
 const FILE_SIZE: u64 = 256 << 20;
 
-/// Everything that says who this node is and what zone it serves.
-pub(crate) struct Identity {
+/// What all zones of a node have in common: the tree, and the principal that the process acts for.
+pub(crate) struct NodeIdentity {
     pub(crate) genesis: Genesis,
-    pub(crate) birth: Birth,
-    pub(crate) access: AccessLog,
-    pub(crate) keys: Keyring,
-    pub(crate) node: SoftwareKeyStore,
-    pub(crate) layout: ZoneLayout,
+    /// Certifies session keys, and opens the boxes of epochs.
+    pub(crate) who: Arc<dyn KeyStore>,
 }
 
-impl Identity {
-    /// Reads and verifies all records of the directory's zone.
+impl NodeIdentity {
+    /// Reads and verifies the tree's record; the node's own key acts.
     pub(crate) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
         check_format(storage)?;
         let genesis =
             Genesis::decode(&read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
         let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
-        let zone = find_zone(storage)?;
+        Ok(Self { genesis, who: Arc::new(node) })
+    }
+
+    /// The tree.
+    pub(crate) fn tree(&self) -> &TreeId {
+        self.genesis.tree()
+    }
+
+    /// The principal that the process acts for.
+    pub(crate) fn principal(&self) -> PrincipalId {
+        self.who.credential().id()
+    }
+}
+
+/// The records and keys of one zone.
+pub(crate) struct ZoneIdentity {
+    pub(crate) node: Arc<NodeIdentity>,
+    pub(crate) birth: Birth,
+    pub(crate) access: AccessLog,
+    pub(crate) keys: Keyring,
+    pub(crate) layout: ZoneLayout,
+}
+
+impl ZoneIdentity {
+    /// Reads and verifies all records of the zone at the tree's top.
+    pub(crate) fn load_top(storage: &dyn Storage, node: Arc<NodeIdentity>) -> Result<Self, Failure> {
+        let zone = find_top(storage)?;
         let layout = ZoneLayout::new(&zone);
-        let birth = Birth::decode_for(genesis.tree(), &zone, &read(storage, &layout.birth())?)
+        let birth = Birth::decode_for(node.tree(), &zone, &read(storage, &layout.birth())?)
             .map_err(|error| damaged(&layout.birth(), error))?;
-        if !birth.is_top_of(&genesis) {
+        if !birth.is_top_of(&node.genesis) {
             return Err(damaged(&layout.birth(), "it is not the record of this tree's first zone"));
         }
-        let access = AccessLog::decode(&genesis, &birth, &read(storage, &layout.access())?)
+        let access = AccessLog::decode(&node.genesis, &birth, &read(storage, &layout.access())?)
             .map_err(|error| damaged(&layout.access(), error))?;
         let epochs = EpochList::decode(&access, &read(storage, &layout.epochs())?)
             .map_err(|error| damaged(&layout.epochs(), error))?;
-        let keys = epochs.open_with(&node).map_err(|error| {
-            let what = format!("the zone's keys do not open for node {}: {error}", node.credential().id().short());
+        let keys = epochs.open_with(&*node.who).map_err(|error| {
+            let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
             Failure::refused(what, "use the node.key that was admitted to this tree")
         })?;
-        Ok(Self { genesis, birth, access, keys, node, layout })
+        Ok(Self { node, birth, access, keys, layout })
     }
 
     /// The zone.
     pub(crate) fn zone(&self) -> ZoneId {
         *self.birth.zone()
     }
+
+    /// The tree.
+    pub(crate) fn tree(&self) -> &TreeId {
+        self.node.tree()
+    }
+}
+
+/// The records of the zone at the tree's top, with the node's own key.
+pub(crate) fn load_top(storage: &dyn Storage) -> Result<ZoneIdentity, Failure> {
+    ZoneIdentity::load_top(storage, Arc::new(NodeIdentity::load(storage)?))
 }
 
 /// Refuses directories that are none of ours, or of another version.
@@ -77,7 +112,7 @@ fn check_format(storage: &dyn Storage) -> Result<(), Failure> {
     }
 }
 
-fn find_zone(storage: &dyn Storage) -> Result<ZoneId, Failure> {
+fn find_top(storage: &dyn Storage) -> Result<ZoneId, Failure> {
     let named = read(storage, &format!("{}/root", layout::ZONES))?;
     let text = String::from_utf8_lossy(&named);
     text.trim().parse().map_err(|error| damaged("zones/root", error))

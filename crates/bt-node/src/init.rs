@@ -68,7 +68,8 @@ pub(crate) fn make(
         Some(Compression::Lz4) => bt_tree::schema::Compression::Lz4,
         Some(Compression::Zstd) => bt_tree::schema::Compression::Zstd,
     };
-    Engine::create(storage, &OpenOptions::default(), compression)?.close()?;
+    let identity = identity::load_top(&*storage)?;
+    Engine::create(storage, identity, &OpenOptions::default(), compression)?.close()?;
     Ok(InitReport { tree, zone, node: node.credential().id(), root: root.credential().id(), words: seed.to_words() })
 }
 

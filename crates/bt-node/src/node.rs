@@ -9,6 +9,7 @@ use bt_store::{DirLock, FileStorage, Storage};
 use crate::control::report::{CheckReport, MountStatus};
 use crate::control::{Failure, FailureKind, OnProgress};
 use crate::engine::{Committer, Engine, check_storage};
+use crate::identity::load_top;
 use crate::mountfs::MountedZone;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::system::now;
@@ -32,7 +33,8 @@ impl Node {
     /// Opens the directory `dir`: takes its lock, verifies its records, recovers what a crash left.
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Arc<Self>, Failure> {
         let (lock, storage) = open_storage(dir)?;
-        let engine = Engine::open(storage, options)?;
+        let identity = load_top(&*storage)?;
+        let engine = Engine::open(storage, identity, options)?;
         let committer = if options.read_only {
             None
         } else {

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use bt_crypto::KeyStore;
 use bt_tree::zone::SnapshotRecord;
 
 use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
@@ -49,9 +48,9 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             dir: escape(self.dir.as_os_str().as_encoded_bytes()),
-            tree: *identity.genesis.tree(),
+            tree: *identity.tree(),
             zone: identity.zone(),
-            node: identity.node.credential().id(),
+            node: identity.node.principal(),
             mount: self.mount.lock().expect("no panic under this lock").clone(),
             read_only: engine.stopped().map(str::to_owned),
             revision: state.revision,

@@ -145,7 +145,7 @@ impl Engine {
             flushing.removed.pop_front();
         }
         let head = Head {
-            tree: *self.identity.genesis.tree(),
+            tree: *self.identity.tree(),
             zone: self.identity.zone(),
             revision,
             previous: flushing.head,
@@ -188,8 +188,8 @@ impl Engine {
         if session.certificate().not_after().seconds - time.seconds >= SESSION_RENEW_SECONDS {
             return Ok(session);
         }
-        let tree = self.identity.genesis.tree();
-        let fresh = SessionKey::issue(&self.identity.node, tree, time, SESSION_SECONDS, &mut SystemEntropy)?;
+        let tree = self.identity.tree();
+        let fresh = SessionKey::issue(&*self.identity.node.who, tree, time, SESSION_SECONDS, &mut SystemEntropy)?;
         let fresh = Arc::new(fresh);
         *self.session.write().expect("no panic under this lock") = fresh.clone();
         Ok(fresh)

@@ -126,7 +126,7 @@ impl Engine {
         let mut sealed = Vec::new();
         self.containers.read_block(segment, index, &mut sealed).map_err(failed)?;
         let context = SegmentContext {
-            tree: *self.identity.genesis.tree(),
+            tree: *self.identity.tree(),
             zone: self.identity.zone(),
             segment: *segment,
             epoch: info.epoch,

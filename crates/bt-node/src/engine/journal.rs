@@ -125,7 +125,7 @@ impl Engine {
         let mut id = JournalId::default();
         SystemEntropy.fill(&mut id.0);
         let (_, key) = self.identity.keys.newest().expect("the zone opened with a key");
-        let (tree, zone) = (*self.identity.genesis.tree(), self.identity.zone());
+        let (tree, zone) = (*self.identity.tree(), self.identity.zone());
         let cipher = JournalCipher::new(key, &tree, &zone, &id);
         let position = {
             let mut position = self.position.lock().expect("no panic under this lock");

@@ -48,7 +48,7 @@ use quick_cache::sync::Cache;
 
 use crate::awake::Awake;
 use crate::error::{EngineError, Result};
-use crate::identity::Identity;
+use crate::identity::ZoneIdentity;
 
 pub(crate) use check::check_storage;
 pub(crate) use commit::Committer;
@@ -61,7 +61,7 @@ use space::SpaceGauge;
 
 /// One zone that is open.
 pub(crate) struct Engine {
-    pub(crate) identity: Identity,
+    pub(crate) identity: ZoneIdentity,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) containers: Arc<Containers>,
     pub(crate) source: BlockSource,

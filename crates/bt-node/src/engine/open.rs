@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
 use bt_base::limits::{PAGE_SIZE, SESSION_SECONDS, TAG_SIZE};
 use bt_base::{HeadHash, Revision, Timestamp};
-use bt_crypto::{JournalCipher, KeyStore};
+use bt_crypto::JournalCipher;
 use bt_store::{Ballast, Containers, Heads, JournalFile, Storage, StoreError};
 use bt_tree::index::IndexError;
 use bt_tree::schema::Compression;
@@ -22,7 +22,7 @@ use super::{BlockSource, Engine, Flushing, Progress};
 use crate::awake::Awake;
 use crate::control::Failure;
 use crate::error::{EngineError, Result};
-use crate::identity::Identity;
+use crate::identity::ZoneIdentity;
 use crate::layout;
 use crate::options::OpenOptions;
 use crate::system::{SystemEntropy, file_time, now};
@@ -40,10 +40,10 @@ impl Engine {
     /// Makes the zone's first head: an empty root directory.
     pub(crate) fn create(
         storage: Arc<dyn Storage>,
+        identity: ZoneIdentity,
         options: &OpenOptions,
         compression: Compression,
     ) -> std::result::Result<Arc<Self>, Failure> {
-        let identity = Identity::load(&*storage)?;
         let failed = |error: EngineError| error.into_failure("making the zone");
         let journal = open_journal(&*storage, &identity).map_err(failed)?;
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -54,8 +54,11 @@ impl Engine {
     }
 
     /// Opens the zone at its newest head and applies what the journal holds above it.
-    pub(crate) fn open(storage: Arc<dyn Storage>, options: &OpenOptions) -> std::result::Result<Arc<Self>, Failure> {
-        let identity = Identity::load(&*storage)?;
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        identity: ZoneIdentity,
+        options: &OpenOptions,
+    ) -> std::result::Result<Arc<Self>, Failure> {
         let heads = Heads::new(storage.clone(), &identity.layout.directory);
         let head = newest_head(&heads, &identity, options.read_only)?;
         let failed = |error: EngineError| error.into_failure("opening the zone");
@@ -67,13 +70,13 @@ impl Engine {
 
     fn assemble(
         storage: Arc<dyn Storage>,
-        identity: Identity,
+        identity: ZoneIdentity,
         options: &OpenOptions,
         source: BlockSource,
         journal: JournalFile,
         start: Start,
     ) -> Result<Arc<Self>> {
-        let tree = *identity.genesis.tree();
+        let tree = *identity.tree();
         let Start { head, vfs, position, recovered } = start;
         let flushing = match &head {
             None => Flushing {
@@ -92,12 +95,12 @@ impl Engine {
             },
             Some(signed) => Flushing::after(signed),
         };
-        let session = SessionKey::issue(&identity.node, &tree, now(), SESSION_SECONDS, &mut SystemEntropy)?;
+        let session = SessionKey::issue(&*identity.node.who, &tree, now(), SESSION_SECONDS, &mut SystemEntropy)?;
         let ballast = Ballast::open(storage.clone(), layout::BALLAST, bt_store::limits::BALLAST_BYTES)?;
         let engine = Self {
             containers: source.containers.clone(),
             source,
-            ids: SegmentIds::new(tree, identity.node.credential().id()),
+            ids: SegmentIds::new(tree, identity.node.principal()),
             heads: Heads::new(storage.clone(), &identity.layout.directory),
             ballast: Mutex::new(ballast),
             limits: Limits::within(options.memory_bytes),
@@ -187,18 +190,18 @@ fn no_journal(covered: u64, offset: u64) -> JournalPosition {
     JournalPosition { id: Default::default(), covered, next_batch: 0, previous_batch_hash: [0; 32], offset }
 }
 
-fn open_journal(storage: &dyn Storage, identity: &Identity) -> Result<JournalFile> {
+fn open_journal(storage: &dyn Storage, identity: &ZoneIdentity) -> Result<JournalFile> {
     Ok(JournalFile::open(storage, &identity.layout.journal())?)
 }
 
-fn open_source(storage: &Arc<dyn Storage>, identity: &Identity, options: &OpenOptions) -> Result<BlockSource> {
+fn open_source(storage: &Arc<dyn Storage>, identity: &ZoneIdentity, options: &OpenOptions) -> Result<BlockSource> {
     let containers = Arc::new(Containers::open(storage.clone())?);
     for finding in containers.findings() {
         tracing::info!(%finding, "the location map was behind the containers, as after a crash, and was set right");
     }
     let limits = Limits::within(options.memory_bytes);
     Ok(BlockSource::new(
-        *identity.genesis.tree(),
+        *identity.tree(),
         identity.zone(),
         identity.keys.clone(),
         containers,
@@ -209,7 +212,7 @@ fn open_source(storage: &Arc<dyn Storage>, identity: &Identity, options: &OpenOp
 
 /// The newest head with a valid signature. An older one counts only when the copies of no newer one are damaged,
 /// unless the zone is opened for reading.
-fn newest_head(heads: &Heads, identity: &Identity, read_only: bool) -> std::result::Result<SignedHead, Failure> {
+fn newest_head(heads: &Heads, identity: &ZoneIdentity, read_only: bool) -> std::result::Result<SignedHead, Failure> {
     let loaded = heads.load().map_err(|error| EngineError::from(error).into_failure("reading the heads"))?;
     let mut problems: Vec<(String, u64)> = Vec::new();
     for error in &loaded.damaged {
@@ -260,7 +263,7 @@ fn newest_head(heads: &Heads, identity: &Identity, read_only: bool) -> std::resu
 }
 
 /// The state at a head and all journal records above it.
-fn recover(source: &BlockSource, identity: &Identity, signed: SignedHead, journal: &JournalFile) -> Result<Start> {
+fn recover(source: &BlockSource, identity: &ZoneIdentity, signed: SignedHead, journal: &JournalFile) -> Result<Start> {
     let head = signed.unverified().clone();
     let root = head.root.ok_or_else(|| missing("the root of the index"))?;
     let unaccounted: Vec<SegmentSummary> = head.added.iter().filter(|added| added.index_blocks).cloned().collect();
@@ -278,7 +281,7 @@ fn recover(source: &BlockSource, identity: &Identity, signed: SignedHead, journa
 /// head.
 fn replay_journal(
     source: &BlockSource,
-    identity: &Identity,
+    identity: &ZoneIdentity,
     head: &Head,
     journal: &JournalFile,
     vfs: &mut Vfs,

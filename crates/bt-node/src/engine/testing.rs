@@ -103,7 +103,8 @@ impl TestZone {
 }
 
 pub(crate) fn open(storage: &MemoryStorage) -> Result<Arc<Engine>, Failure> {
-    Engine::open(Arc::new(storage.clone()), &OpenOptions::default())
+    let identity = crate::identity::load_top(storage)?;
+    Engine::open(Arc::new(storage.clone()), identity, &OpenOptions::default())
 }
 
 pub(crate) fn go_on(_: Progress) -> ControlFlow<()> {

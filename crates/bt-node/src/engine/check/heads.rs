@@ -8,7 +8,7 @@ use bt_store::{Heads, Storage, StoreError};
 use bt_tree::{HeadError, SignedHead};
 
 use super::report::{Findings, RESTORE, told};
-use crate::identity::Identity;
+use crate::identity::ZoneIdentity;
 
 const ONE_COPY: &str = "the other copy is used; the next commits write this file anew";
 
@@ -22,7 +22,7 @@ pub(super) struct Checked {
 }
 
 /// Verifies one copy.
-pub(crate) fn verify(copy: &HeadCopy, identity: &Identity) -> Result<SignedHead, HeadError> {
+pub(crate) fn verify(copy: &HeadCopy, identity: &ZoneIdentity) -> Result<SignedHead, HeadError> {
     let signed = SignedHead::decode(&copy.bytes)?;
     signed.verify(&identity.access)?;
     if signed.unverified().revision != copy.revision {
@@ -35,7 +35,7 @@ pub(crate) fn verify(copy: &HeadCopy, identity: &Identity) -> Result<SignedHead,
 }
 
 /// The newest head that counts.
-pub(super) fn newest(storage: &Arc<dyn Storage>, identity: &Identity) -> Option<SignedHead> {
+pub(super) fn newest(storage: &Arc<dyn Storage>, identity: &ZoneIdentity) -> Option<SignedHead> {
     let loaded = Heads::new(storage.clone(), &identity.layout.directory).load().ok()?;
     loaded.copies.iter().find_map(|copy| verify(copy, identity).ok())
 }
@@ -43,7 +43,7 @@ pub(super) fn newest(storage: &Arc<dyn Storage>, identity: &Identity) -> Option<
 /// Checks all copies. `serving` is what an open zone knows: whether it is read-only, its newest revision and head.
 pub(super) fn check(
     storage: &Arc<dyn Storage>,
-    identity: &Identity,
+    identity: &ZoneIdentity,
     serving: Option<(bool, Revision, HeadHash)>,
     findings: &mut Findings,
 ) -> Checked {

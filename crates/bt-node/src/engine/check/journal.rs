@@ -9,7 +9,7 @@ use bt_tree::{BatchReader, SignedHead};
 use bt_vfs::op::{Op, decode_records};
 
 use crate::engine::open::{batch_at, find_later_batch};
-use crate::identity::Identity;
+use crate::identity::ZoneIdentity;
 
 /// What the journal holds above a head.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Checked {
 pub(super) type Damage = (String, String, Checked);
 
 /// Verifies and decodes every batch above the head.
-pub(super) fn check(storage: &dyn Storage, identity: &Identity, signed: &SignedHead) -> Result<Checked, Damage> {
+pub(super) fn check(storage: &dyn Storage, identity: &ZoneIdentity, signed: &SignedHead) -> Result<Checked, Damage> {
     let head = signed.unverified();
     let mut checked = Checked::default();
     if head.journal.id == Default::default() {
@@ -41,7 +41,7 @@ pub(super) fn check(storage: &dyn Storage, identity: &Identity, signed: &SignedH
 
 fn read(
     storage: &dyn Storage,
-    identity: &Identity,
+    identity: &ZoneIdentity,
     signed: &SignedHead,
     at: &mut u64,
     checked: &mut Checked,

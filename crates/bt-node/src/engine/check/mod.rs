@@ -5,7 +5,7 @@
 //! [`Pin`]). Nothing is taken from the mount's caches: all is read from the disk again.
 //!
 //! The steps, each of which goes on where the one before found damage:
-//! 1. the node's records: genesis, birth, access log, epochs ([`Identity::load`]);
+//! 1. the node's records: genesis, birth, access log, epochs ([`identity::load_top`]);
 //! 2. both files of heads ([`heads`]) and the journal above the newest head ([`journal`]);
 //! 3. the index of the newest head and of each snapshot ([`bt_tree::check`]); with `deep`, every block of file data;
 //! 4. accounts against references, and against the segments of the store ([`blocks`]);
@@ -40,7 +40,7 @@ use bt_tree::zone::SnapshotState;
 use super::{BlockSource, Engine, Pin};
 use crate::control::report::CheckReport;
 use crate::control::{Failure, FailureKind, OnProgress, Progress};
-use crate::identity::{self, Identity};
+use crate::identity::{self, ZoneIdentity};
 use crate::layout;
 pub(super) use heads::verify as verify_head;
 
@@ -114,7 +114,7 @@ impl<'a> Check<'a> {
     }
 
     fn run(mut self) -> Result<CheckReport, Failure> {
-        let loaded = match Identity::load(&*self.storage) {
+        let loaded = match identity::load_top(&*self.storage) {
             Ok(identity) => Some(identity),
             Err(failure) if failure.kind != FailureKind::Problem => return Err(failure),
             Err(failure) => {
@@ -143,7 +143,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn check_zone(&mut self, identity: &Identity) -> Result<(), Failure> {
+    fn check_zone(&mut self, identity: &ZoneIdentity) -> Result<(), Failure> {
         // Other findings are of segments: those that are needed are checked below, others a crash left.
         for finding in self.containers.findings() {
             if matches!(finding, StoreError::Damaged { file, .. } if file == LOCATIONS_FILE) {
@@ -162,7 +162,7 @@ impl<'a> Check<'a> {
     }
 
     /// Takes the newest head, and keeps what it needs.
-    fn freeze(&mut self, identity: &Identity) -> Frozen<'a> {
+    fn freeze(&mut self, identity: &ZoneIdentity) -> Frozen<'a> {
         let mut flushing = self.engine.map(|engine| (engine, engine.flushing()));
         let serving =
             flushing.as_ref().map(|(engine, flushing)| (engine.is_read_only(), flushing.revision, flushing.head));
@@ -180,7 +180,7 @@ impl<'a> Check<'a> {
         Frozen { head: checked.newest, stored, expected, _pin: pin }
     }
 
-    fn check_journal(&mut self, identity: &Identity, head: &SignedHead) -> journal::Checked {
+    fn check_journal(&mut self, identity: &ZoneIdentity, head: &SignedHead) -> journal::Checked {
         let checked = journal::check(&*self.storage, identity, head);
         let checked = match (checked, self.engine) {
             (Err(_), Some(engine)) => {
@@ -202,14 +202,19 @@ impl<'a> Check<'a> {
         checked
     }
 
-    fn check_index(&mut self, identity: &Identity, signed: &SignedHead, frozen: &Frozen<'_>) -> Result<(), Failure> {
+    fn check_index(
+        &mut self,
+        identity: &ZoneIdentity,
+        signed: &SignedHead,
+        frozen: &Frozen<'_>,
+    ) -> Result<(), Failure> {
         let head = signed.unverified();
         let Some(root) = head.root else {
             self.findings.add("the newest head names no index", "the newest head", report::RESTORE);
             return Ok(());
         };
         let zone = identity.zone();
-        let tree = *identity.genesis.tree();
+        let tree = *identity.tree();
         let (keys, containers) = (identity.keys.clone(), self.containers.clone());
         let source = BlockSource::new(tree, zone, keys, containers, NODE_CACHE_BYTES, 0);
         let mut references = References::new();

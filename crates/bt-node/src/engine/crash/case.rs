@@ -9,7 +9,7 @@ use bt_vfs::op::Change;
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
-use crate::identity::Identity;
+use crate::identity::load_top;
 use crate::options::{InitOptions, OpenOptions};
 
 /// Journals of these sizes, in bytes: one that wraps and fills all the time, one that wraps at times, a roomy one.
@@ -24,7 +24,7 @@ static TREES: LazyLock<Vec<MemoryStorage>> = LazyLock::new(|| {
 
 /// Writes small batches until the next goes near the end of the journal.
 fn near_the_end(tree: MemoryStorage, journal_bytes: u64) -> MemoryStorage {
-    let engine = Engine::open(Arc::new(tree.clone()), &OpenOptions::default()).expect("a new tree opens");
+    let engine = crate::engine::testing::open(&tree).expect("a new tree opens");
     let position = || engine.position.lock().expect("no panic under this lock").offset;
     while position() < journal_bytes - (24 << 10) {
         let change = |now| Some(Change { atime: Some(now), ..Change::default() });
@@ -45,7 +45,7 @@ pub(super) fn make_tree(storage: &MemoryStorage) {
 /// A copy of a tree that was closed, with a journal of `bytes`.
 pub(super) fn with_journal(tree: &MemoryStorage, bytes: u64) -> MemoryStorage {
     let copy = tree.deep_copy();
-    let layout = Identity::load(&copy).expect("a tree was made").layout;
+    let layout = load_top(&copy).expect("a tree was made").layout;
     JournalFile::create(&copy, &layout.journal(), bytes).expect("a closed tree needs no journal");
     copy
 }
@@ -133,5 +133,6 @@ pub(super) fn is_long() -> bool {
 
 /// Opens a zone on a storage.
 pub(super) fn open(storage: &FaultStorage) -> Result<Arc<Engine>, String> {
-    Engine::open(Arc::new(storage.clone()), &OpenOptions::default()).map_err(|failure| failure.to_string())
+    let identity = load_top(storage).map_err(|failure| failure.to_string())?;
+    Engine::open(Arc::new(storage.clone()), identity, &OpenOptions::default()).map_err(|failure| failure.to_string())
 }

@@ -583,8 +583,8 @@ impl<'a> Driver<'a> {
 
     /// The session key has only an hour to live.
     fn age_session(&mut self) -> Result<()> {
-        let (node, tree) = (&self.engine.identity.node, self.engine.identity.genesis.tree());
-        let session = SessionKey::issue(node, tree, now(), 3600, &mut SystemEntropy).map_err(EngineError::from)?;
+        let (who, tree) = (&*self.engine.identity.node.who, self.engine.identity.tree());
+        let session = SessionKey::issue(who, tree, now(), 3600, &mut SystemEntropy).map_err(EngineError::from)?;
         *self.engine.session.write().expect("no panic under this lock") = Arc::new(session);
         Ok(())
     }
