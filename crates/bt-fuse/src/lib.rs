@@ -48,6 +48,7 @@
 //! Where to start: [`FileSystem`], then `mount.rs`, then `dispatch.rs` and `uring/queue.rs`. The measurements behind
 //! all this are in `doc/decisions/0001-fuse-transport.md`; `examples/null` is a file system to try it with.
 
+mod awake;
 mod check;
 mod counters;
 mod directory;

@@ -27,5 +27,13 @@ pub(crate) const QUEUE_PLACES_MIN: usize = 2;
 pub(crate) const QUEUES_MEMORY: usize = 256 << 20;
 /// How long the kernel may gather FORGETs, in milliseconds, once it sends some: removing many files makes one each.
 pub(crate) const FORGET_PAUSE_MS: u64 = 2;
+/// Requests that must follow each other closely before cores are kept awake.
+pub(crate) const AWAKE_AFTER: u32 = 4;
+/// How closely, in microseconds.
+pub(crate) const AWAKE_DENSE_US: u64 = 500;
+/// After this long without a request, in milliseconds, cores may halt again.
+pub(crate) const AWAKE_QUIET_MS: u64 = 2;
+/// The most cores of a machine on which they are kept awake; it is all of them or none.
+pub(crate) const AWAKE_CORES: usize = 16;
 /// The most serving threads of the fuser transport.
 pub(crate) const MAX_THREADS: usize = 64;

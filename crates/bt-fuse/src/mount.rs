@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
+use crate::awake::Awake;
 use crate::counters::{self, Counters};
 use crate::limits::{MAX_WRITE, MIN_WRITE};
 use crate::mountpoint::Mountpoint;
@@ -196,10 +197,11 @@ fn serve(
     transport: Transport,
     workers: &Arc<Workers>,
 ) -> std::result::Result<Serving, MountError> {
+    let awake = Awake::new();
     match transport {
-        Transport::Uring => uring::serve(fs, device, options, workers),
+        Transport::Uring => uring::serve(fs, device, options, workers, &awake),
         Transport::Fuser => {
-            let counters = Counters::new();
+            let counters = Counters::new(&awake);
             let thread = fuser_transport::serve(fs, device, options, workers, counters.clone())?;
             Ok(Serving { threads: vec![thread], counters: vec![counters] })
         }

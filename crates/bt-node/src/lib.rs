@@ -7,7 +7,6 @@
 //!
 //! This crate never decides what an operation means (that is `bt-vfs`) nor what bytes mean (`bt-tree`).
 
-mod awake;
 pub mod control;
 mod engine;
 mod error;

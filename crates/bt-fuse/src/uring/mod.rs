@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use crate::awake::Awake;
 use crate::counters::Counters;
 use crate::limits::{QUEUE_PLACES, QUEUE_PLACES_MIN, QUEUES_MEMORY};
 use crate::mount::Serving;
@@ -48,18 +49,19 @@ pub(crate) fn serve(
     device: OwnedFd,
     options: &MountOptions,
     workers: &Arc<Workers>,
+    awake: &Arc<Awake>,
 ) -> Result<Serving, MountError> {
     let device = Arc::new(device);
     let mut control = Device::new(device.clone(), options.max_write as usize);
     control.handshake(options)?;
-    let device_counters = Counters::new();
+    let device_counters = Counters::new(awake);
     device_counters.add(opcode::INIT);
     let shared = Arc::new(Shared { fs: fs.clone(), workers: workers.clone(), device });
     let payload_size = (options.max_write as usize).max(MIN_PAYLOAD);
     let (ready, results) = channel();
     let mut serving = Serving { threads: Vec::new(), counters: vec![device_counters.clone()] };
     for plan in plan_queues(payload_size)? {
-        let counters = Counters::new();
+        let counters = Counters::new(awake);
         serving.counters.push(counters.clone());
         serving.threads.push(start_queue(plan, payload_size, shared.clone(), counters, ready.clone())?);
     }

@@ -58,7 +58,6 @@ impl Engine {
         if self.durable.load(Ordering::Acquire) >= number {
             return self.check_writable();
         }
-        self.awake.touch();
         let mut journal = self.journal.lock().unwrap_or_else(|_| panic!("a journal write panicked"));
         if self.durable.load(Ordering::Acquire) >= number {
             return self.check_writable();

@@ -46,7 +46,6 @@ use bt_tree::{BlockRef, JournalPosition, SegmentSummary, SessionKey};
 use bt_vfs::{LookupCounts, Refusal, Vfs};
 use quick_cache::sync::Cache;
 
-use crate::awake::Awake;
 use crate::error::{EngineError, Result};
 use crate::identity::ZoneIdentity;
 
@@ -82,7 +81,6 @@ pub(crate) struct Engine {
     /// Inodes without a name that nobody uses: to be freed.
     unused: Mutex<Vec<u64>>,
     session: RwLock<Arc<SessionKey>>,
-    awake: Awake,
     /// Parts of files whose surroundings the disk was asked for.
     around: Cache<(u64, u64), ()>,
     space: SpaceGauge,

@@ -19,7 +19,6 @@ use super::limits::Limits;
 use super::sealer::SegmentIds;
 use super::space::SpaceGauge;
 use super::{BlockSource, Engine, Flushing, Progress};
-use crate::awake::Awake;
 use crate::control::Failure;
 use crate::error::{EngineError, Result};
 use crate::identity::ZoneIdentity;
@@ -117,7 +116,6 @@ impl Engine {
             lookups: Mutex::new(LookupCounts::default()),
             unused: Mutex::default(),
             session: RwLock::new(Arc::new(session)),
-            awake: Awake::new(),
             around: quick_cache::sync::Cache::new(super::limits::AROUND_PARTS),
             space: SpaceGauge::default(),
             stopped: OnceLock::new(),
