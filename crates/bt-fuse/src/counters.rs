@@ -34,7 +34,8 @@ impl Counters {
 pub(crate) fn sum(counters: &[Arc<Counters>]) -> BTreeMap<&'static str, u64> {
     (0..OPCODES as u32)
         .filter_map(|opcode| {
-            let count: u64 = counters.iter().map(|counters| counters.counts[opcode as usize].load(Ordering::Relaxed)).sum();
+            let count: u64 =
+                counters.iter().map(|counters| counters.counts[opcode as usize].load(Ordering::Relaxed)).sum();
             (count > 0).then_some((wire::opcode_name(opcode)?, count))
         })
         .collect()
