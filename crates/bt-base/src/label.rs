@@ -55,6 +55,10 @@ labels! {
     ROOT_SEED = "root-seed", 1;
     /// The passphrase-protected root file.
     ROOT_FILE = "root-file", 1;
+    /// The passphrase-protected file of a principal.
+    PRINCIPAL_FILE = "principal-file", 1;
+    /// The checksum of a credential that is written as text.
+    PRINCIPAL_TEXT = "principal-text", 1;
 }
 
 #[cfg(test)]

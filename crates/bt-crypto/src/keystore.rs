@@ -93,6 +93,11 @@ impl SoftwareKeyStore {
         Self::from_seed(&seed)
     }
 
+    /// What both keys come from.
+    pub(crate) fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
     /// The node key file: magic, version, seed, and the principal's id, which tells damage.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(NODE_KEY_SIZE));

@@ -10,6 +10,7 @@
 //!   how they are used where they cannot be read, [`SoftwareKeyStore`] the one in memory.
 //! * [`hpke`], [`wrap_key`]: a secret sealed to a principal, or under another secret.
 //! * [`RootSeed`]: the owner's seed, as words, as keys, as a file under a passphrase.
+//! * [`SoftwareKeyStore::seal_file`], [`Credential`] as text: a person's keys under a passphrase, and what others get.
 //!
 //! Invariants:
 //! * Every hash, derived key and signature begins with a label, its version and the tree's id ([`NO_TREE`] where
@@ -30,7 +31,9 @@ pub mod hpke;
 mod journal;
 mod keystore;
 mod labelled;
+mod principal;
 mod root;
+mod sealed_file;
 mod segment;
 mod sign;
 #[cfg(test)]
@@ -43,6 +46,10 @@ pub use epoch::{EpochKey, WRAPPED_KEY_SIZE, unwrap_key, wrap_key};
 pub use journal::JournalCipher;
 pub use keystore::{KeyError, KeyPlace, KeyStore, NODE_KEY_SIZE, NodeKeyError, SoftwareKeyStore};
 pub use labelled::{NO_TREE, labelled_hash};
-pub use root::{CostError, PassphraseCost, ROOT_FILE_SIZE, RootFileError, RootSeed, WordsError};
+pub use principal::{
+    PRINCIPAL_FILE_SIZE, PRINCIPAL_PREFIX, PRINCIPAL_TEXT_SIZE, PrincipalFileError, PrincipalTextError,
+};
+pub use root::{ROOT_FILE_SIZE, RootFileError, RootSeed, WordsError};
+pub use sealed_file::{CostError, PassphraseCost};
 pub use segment::{BlockHasher, OpenError, SegmentCipher, SegmentContext};
 pub use sign::{PreparedKey, Signature, SignatureError, SigningKey, VerifyingKey, signing_digest};

@@ -6,8 +6,9 @@ use bt_base::codec::{decode_exact, encode};
 use bt_base::label::HEAD;
 use bt_base::{Entropy, JournalId, SegmentId, TreeId, ZoneId};
 use bt_crypto::{
-    CREDENTIAL_SIZE, Credential, EpochKey, JournalCipher, KeyStore, NODE_KEY_SIZE, OpenError, PassphraseCost,
-    ROOT_FILE_SIZE, RootSeed, SegmentCipher, SegmentContext, Signature, SignatureError, SoftwareKeyStore, hpke,
+    CREDENTIAL_SIZE, Credential, EpochKey, JournalCipher, KeyStore, NODE_KEY_SIZE, OpenError, PRINCIPAL_FILE_SIZE,
+    PassphraseCost, ROOT_FILE_SIZE, RootSeed, SegmentCipher, SegmentContext, Signature, SignatureError,
+    SoftwareKeyStore, hpke,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -153,12 +154,44 @@ proptest! {
         prop_assert!(RootSeed::open_file(cut(&file, at), &seed).is_err());
         prop_assert!(RootSeed::open_file(&file, &flipped(&seed, at, bit)).is_err());
         prop_assert_eq!(RootSeed::from_words(&root.to_words()), Ok(root));
+
+        let file = store.seal_file(&seed, PassphraseCost::LEAST, &mut entropy);
+        prop_assert_eq!(file.len(), PRINCIPAL_FILE_SIZE);
+        prop_assert_eq!(Credential::of_file(&file), Ok(*store.credential()));
+        let opened = SoftwareKeyStore::open_file(&file, &seed).unwrap();
+        prop_assert_eq!(opened.credential(), store.credential());
+        prop_assert!(SoftwareKeyStore::open_file(&flipped(&file, at, bit), &seed).is_err());
+        prop_assert!(SoftwareKeyStore::open_file(cut(&file, at), &seed).is_err());
+        prop_assert!(SoftwareKeyStore::open_file(&file, &flipped(&seed, at, bit)).is_err());
+    }
+
+    #[test]
+    fn a_public_key_as_text_is_read_as_written_and_in_no_other_way(
+        seed: [u8; 32], at: Index, other in "[ -~]", case in vec(any::<bool>(), 124),
+    ) {
+        let credential = *SoftwareKeyStore::from_seed(&seed).credential();
+        let text = credential.to_string();
+        let upper = |at: usize| case.get(at).is_some_and(|upper| *upper);
+        let mixed: String =
+            text.chars().enumerate().map(|(at, c)| if upper(at) { c.to_ascii_uppercase() } else { c }).collect();
+        prop_assert_eq!(mixed.parse(), Ok(credential));
+        prop_assert!(text[..at.index(text.len())].parse::<Credential>().is_err());
+        let at = at.index(text.len());
+        let changed = format!("{}{other}{}", &text[..at], &text[at + 1..]);
+        let same = changed.to_ascii_lowercase() == text;
+        prop_assert_eq!(changed.parse::<Credential>().is_ok(), same, "{}", changed);
     }
 
     #[test]
     fn arbitrary_bytes_panic_no_decoder(bytes in vec(any::<u8>(), 0..200), text: String) {
         let node_file = [b"BT-NODE\n".to_vec(), bytes.clone()].concat();
         let root_file = [b"BT-ROOT\n".to_vec(), bytes.clone()].concat();
+        let principal_file = [b"BT-PRIN\n".to_vec(), bytes.clone()].concat();
+        prop_assert!(SoftwareKeyStore::open_file(&principal_file, b"").is_err());
+        prop_assert!(SoftwareKeyStore::open_file(&bytes, b"").is_err());
+        prop_assert!(text.parse::<Credential>().is_err());
+        let prefixed = format!("btp1{text}");
+        prop_assert!(prefixed.parse::<Credential>().is_err());
         prop_assert!(SoftwareKeyStore::decode(&node_file).is_err());
         prop_assert!(SoftwareKeyStore::decode(&bytes).is_err());
         prop_assert!(RootSeed::open_file(&root_file, b"").is_err());

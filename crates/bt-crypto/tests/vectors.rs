@@ -192,3 +192,19 @@ fn roots() {
         assert_eq!(RootSeed::open_file(&file, &case.bytes("passphrase")), Ok(seed));
     });
 }
+
+#[test]
+fn people() {
+    each_case("person", |case| {
+        let store = SoftwareKeyStore::from_seed(&case.array("seed"));
+        assert_eq!(store.credential().to_string(), case.text("text"));
+        assert_eq!(case.text("text").parse(), Ok(*store.credential()));
+        let number = |field| case.number(field) as u32;
+        let cost = PassphraseCost::new(number("memory_kib"), number("passes"), number("lanes")).unwrap();
+        let file = store.seal_file(&case.bytes("passphrase"), cost, &mut Fixed(case.bytes("salt")));
+        assert_eq!(file, case.bytes("file"));
+        assert_eq!(Credential::of_file(&file), Ok(*store.credential()));
+        let opened = SoftwareKeyStore::open_file(&file, &case.bytes("passphrase")).unwrap();
+        assert_eq!(opened.credential(), store.credential());
+    });
+}

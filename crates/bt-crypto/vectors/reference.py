@@ -129,12 +129,28 @@ def hpke_seal(recipient_seed, entropy, info, aad, plaintext):
     return enc, AESGCM(key).encrypt(nonce, plaintext, aad)
 
 
-def root_file(seed, passphrase, salt, memory_kib, passes, lanes):
-    header = b"BT-ROOT\n" + struct.pack("<HIII", 1, memory_kib, passes, lanes) + salt
+def sealed_file(magic, label, public, secret, passphrase, salt, memory_kib, passes, lanes):
+    header = magic + struct.pack("<HIII", 1, memory_kib, passes, lanes) + salt + public
     argon2 = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory_kib)
-    key = derive_key(argon2.derive(passphrase), "root-file", NO_TREE, [])
-    body = header + AESGCM(key).encrypt(bytes(12), seed, header)
-    return body + labelled_hash("root-file", NO_TREE, [body])
+    key = derive_key(argon2.derive(passphrase), label, NO_TREE, [])
+    body = header + AESGCM(key).encrypt(bytes(12), secret, header)
+    return body + labelled_hash(label, NO_TREE, [body])
+
+
+def root_file(seed, *protection):
+    return sealed_file(b"BT-ROOT\n", "root-file", b"", seed, *protection)
+
+
+def principal_file(seed, *protection):
+    return sealed_file(b"BT-PRIN\n", "principal-file", credential(seed), seed, *protection)
+
+
+def principal_text(seed):
+    public = credential(seed)
+    public += labelled_hash("principal-text", NO_TREE, [public])[:5]
+    bits = "".join(f"{byte:08b}" for byte in public)
+    characters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    return "btp1" + "".join(characters[int(bits[at : at + 5], 2)] for at in range(0, len(bits), 5))
 
 
 def case(**fields):
@@ -148,7 +164,8 @@ def hexes(parts):
 def vectors():
     tree, zone, segment = pattern(32, 1), pattern(32, 2), pattern(32, 3)
     out = {name: [] for name in (
-        "labelled_hash", "derive_key", "block", "journal", "wrapped_key", "principal", "signature", "hpke", "root")}
+        "labelled_hash", "derive_key", "block", "journal", "wrapped_key", "principal", "signature", "hpke", "root",
+        "person")}
     for label, where, parts in [
         ("genesis", NO_TREE, []), ("head", tree, [b""]), ("birth", tree, [b"one", b"two"]),
         ("access", tree, [pattern(3000, 4)]),
@@ -205,6 +222,11 @@ def vectors():
             seed=seed, words=words, principal=principal(derive_key(seed, "root-seed", NO_TREE, [b"key store"])),
             passphrase=passphrase, memory_kib=cost[0], passes=cost[1], lanes=cost[2], salt=salt,
             file=root_file(seed, passphrase, salt, *cost)))
+    for number, passphrase, cost in [(0, b"correct horse", (8, 1, 1)), (1, "pässwörd".encode(), (64, 3, 2))]:
+        seed, salt = pattern(32, 80 + number), pattern(32, 90 + number)
+        out["person"].append(case(
+            seed=seed, text=principal_text(seed), passphrase=passphrase, memory_kib=cost[0], passes=cost[1],
+            lanes=cost[2], salt=salt, file=principal_file(seed, passphrase, salt, *cost)))
     return out
 
 

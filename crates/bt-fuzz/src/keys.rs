@@ -1,7 +1,7 @@
 //! Files with keys, and words on paper.
 
 use bt_base::Entropy;
-use bt_crypto::{PassphraseCost, RootSeed, SoftwareKeyStore};
+use bt_crypto::{Credential, KeyStore, PassphraseCost, RootSeed, SoftwareKeyStore};
 
 /// Bytes that anybody knows.
 pub(crate) struct Counting(pub(crate) u8);
@@ -44,4 +44,28 @@ pub(crate) fn node_key(data: &[u8]) {
 
 pub(crate) fn node_key_seeds() -> Vec<Vec<u8>> {
     vec![SoftwareKeyStore::from_seed(&[1; 32]).encode().to_vec()]
+}
+
+pub(crate) fn principal_file(data: &[u8]) {
+    let shown = Credential::of_file(data);
+    if let Ok(store) = SoftwareKeyStore::open_file(data, b"passphrase") {
+        assert_eq!(shown.as_ref(), Ok(store.credential()), "a file shows the keys that it holds");
+    }
+}
+
+pub(crate) fn principal_file_seeds() -> Vec<Vec<u8>> {
+    let store = SoftwareKeyStore::generate(&mut Counting(0));
+    vec![store.seal_file(b"passphrase", PassphraseCost::LEAST, &mut Counting(7))]
+}
+
+pub(crate) fn principal_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(credential) = text.parse::<Credential>() {
+        let plain: String = text.split_whitespace().collect();
+        assert_eq!(credential.to_string(), plain.to_ascii_lowercase(), "a credential has one text");
+    }
+}
+
+pub(crate) fn principal_text_seeds() -> Vec<Vec<u8>> {
+    vec![SoftwareKeyStore::generate(&mut Counting(0)).credential().to_string().into_bytes()]
 }

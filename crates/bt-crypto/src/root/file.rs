@@ -1,4 +1,4 @@
-//! The root file: the seed under a passphrase, by Argon2id and AES-256-GCM.
+//! The root file: the seed under a passphrase.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -10,72 +10,17 @@
 //! | 22 | 32 | salt |
 //! | 54 | 48 | sealed seed and tag |
 //! | 102 | 32 | hash of all before |
-//!
-//! Magic, version and the hash at the end keep their place in every version, so that a damaged file and one
-//! that is too new are told apart.
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use bt_base::Entropy;
 use bt_base::label::ROOT_FILE;
-use zeroize::Zeroizing;
 
 use super::RootSeed;
-use crate::derive::derive_key;
-use crate::gcm::{AesGcm, NONCE_SIZE};
-use crate::labelled::{NO_TREE, labelled_hash};
+use crate::sealed_file::{CostError, PassphraseCost, SealedFile, SealedFileError, VERSION};
 
-const MAGIC: &[u8; 8] = b"BT-ROOT\n";
-const VERSION: u16 = 1;
-const HEADER: usize = 22;
-const SALT: usize = 32;
-const HASH: usize = 32;
+const FILE: SealedFile = SealedFile { magic: b"BT-ROOT\n", label: ROOT_FILE, public: 0 };
+
 /// Bytes of a root file of this version.
-pub const ROOT_FILE_SIZE: usize = HEADER + SALT + 48 + HASH;
-
-/// A cost out of bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a passphrase cost of {memory_kib} KiB, {passes} passes and {lanes} lanes is out of bounds: at most 2 GiB, 64 \
-     passes and 16 lanes, at least 8 KiB a lane"
-)]
-pub struct CostError {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-}
-
-/// What one guess at a passphrase costs: the parameters of Argon2id (RFC 9106).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PassphraseCost {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-}
-
-impl PassphraseCost {
-    /// What a root file is protected with unless the user asks for another: 256 MiB, 3 passes.
-    pub const STANDARD: Self = Self { memory_kib: 256 * 1024, passes: 3, lanes: 1 };
-    /// The least that Argon2 takes: for tests, and for a file that is protected by other means.
-    pub const LEAST: Self = Self { memory_kib: 8, passes: 1, lanes: 1 };
-
-    /// A cost within the bounds that a file is opened with: 8 KiB a lane to 2 GiB of memory, 1 to 64 passes, 1
-    /// to 16 lanes.
-    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, CostError> {
-        let bounded = (1..=64).contains(&passes)
-            && (1..=16).contains(&lanes)
-            && (8 * lanes..=2 * 1024 * 1024).contains(&memory_kib);
-        if bounded { Ok(Self { memory_kib, passes, lanes }) } else { Err(CostError { memory_kib, passes, lanes }) }
-    }
-
-    fn stretch(self, passphrase: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).expect("the cost is bounded");
-        let mut key = Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase, salt, &mut *key)
-            .expect("Argon2 takes a salt of 32 bytes and any passphrase below 4 GiB");
-        derive_key(&*key, ROOT_FILE, &NO_TREE, &[])
-    }
-}
+pub const ROOT_FILE_SIZE: usize = FILE.size();
 
 /// A root file that does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -100,62 +45,33 @@ pub enum RootFileError {
     WrongPassphrase,
 }
 
+impl From<SealedFileError> for RootFileError {
+    fn from(error: SealedFileError) -> Self {
+        match error {
+            SealedFileError::OtherMagic => Self::NotARootFile,
+            SealedFileError::TooNew { found } => Self::TooNew { found },
+            SealedFileError::Damaged => Self::Damaged,
+            SealedFileError::Cost(error) => Self::Cost(error),
+            SealedFileError::WrongPassphrase => Self::WrongPassphrase,
+        }
+    }
+}
+
 impl RootSeed {
     /// The root file: the seed sealed under a passphrase.
     pub fn seal_file(&self, passphrase: &[u8], cost: PassphraseCost, entropy: &mut dyn Entropy) -> Vec<u8> {
-        let mut file = Vec::with_capacity(ROOT_FILE_SIZE);
-        file.extend_from_slice(MAGIC);
-        file.extend_from_slice(&VERSION.to_le_bytes());
-        for parameter in [cost.memory_kib, cost.passes, cost.lanes] {
-            file.extend_from_slice(&parameter.to_le_bytes());
-        }
-        let mut salt = [0; SALT];
-        entropy.fill(&mut salt);
-        file.extend_from_slice(&salt);
-        let associated = file.clone();
-        // A fresh salt gives a fresh key, so the nonce can be constant.
-        AesGcm::new(cost.stretch(passphrase, &salt)).seal(&[0; NONCE_SIZE], &associated, &self.0, &mut file);
-        let hash = labelled_hash(ROOT_FILE, &NO_TREE, &[&file]);
-        file.extend_from_slice(&hash);
-        file
+        FILE.seal(&[], &self.0, passphrase, cost, entropy)
     }
 
     /// Whether a root file is whole, as far as that can be told without the passphrase: which bytes were written.
     pub fn check_file(bytes: &[u8]) -> Result<(), RootFileError> {
-        check(bytes).map(|_| ())
+        Ok(FILE.public(bytes).map(|_| ())?)
     }
 
     /// Opens what [`Self::seal_file`] wrote.
     pub fn open_file(bytes: &[u8], passphrase: &[u8]) -> Result<Self, RootFileError> {
-        let (cost, body) = check(bytes)?;
-        let (associated, sealed) = body.split_at(HEADER + SALT);
-        let mut seed = Self([0; 32]);
-        AesGcm::new(cost.stretch(passphrase, &associated[HEADER..]))
-            .open(&[0; NONCE_SIZE], associated, sealed, &mut seed.0)
-            .map_err(|_| RootFileError::WrongPassphrase)?;
-        Ok(seed)
+        Ok(FILE.open(bytes, passphrase).map(|seed| Self(*seed))?)
     }
-}
-
-/// Checks all that can be checked without the passphrase; gives the cost and the file without its hash.
-fn check(bytes: &[u8]) -> Result<(PassphraseCost, &[u8]), RootFileError> {
-    if !bytes.starts_with(MAGIC) {
-        return Err(RootFileError::NotARootFile);
-    }
-    let (body, hash) = bytes.split_last_chunk::<HASH>().ok_or(RootFileError::Damaged)?;
-    let found = body.get(8..10).ok_or(RootFileError::Damaged)?;
-    if labelled_hash(ROOT_FILE, &NO_TREE, &[body]) != *hash {
-        return Err(RootFileError::Damaged);
-    }
-    let found = u16::from_le_bytes([found[0], found[1]]);
-    if found > VERSION {
-        return Err(RootFileError::TooNew { found });
-    }
-    if found != VERSION || bytes.len() != ROOT_FILE_SIZE {
-        return Err(RootFileError::Damaged);
-    }
-    let parameter = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("four bytes are four bytes"));
-    Ok((PassphraseCost::new(parameter(10), parameter(14), parameter(18))?, body))
 }
 
 #[cfg(test)]
@@ -170,14 +86,6 @@ mod tests {
         let seed = RootSeed::generate(&mut entropy);
         let bytes = seed.seal_file(PASSPHRASE, PassphraseCost::LEAST, &mut entropy);
         (seed, bytes)
-    }
-
-    /// Changes a file as one who knows the format would: the hash at the end holds again.
-    fn forge(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
-        let mut body = bytes[..bytes.len() - HASH].to_vec();
-        change(&mut body);
-        let hash = labelled_hash(ROOT_FILE, &NO_TREE, &[&body]);
-        [body, hash.to_vec()].concat()
     }
 
     #[test]
@@ -219,9 +127,9 @@ mod tests {
     #[test]
     fn a_newer_file_is_not_a_damaged_one() {
         let (_, bytes) = file();
-        let newer = forge(&bytes, |body| body[8] = 2);
+        let newer = FILE.forge(&bytes, |body| body[8] = 2);
         assert_eq!(RootSeed::open_file(&newer, PASSPHRASE), Err(RootFileError::TooNew { found: 2 }));
-        let older = forge(&bytes, |body| body[8] = 0);
+        let older = FILE.forge(&bytes, |body| body[8] = 0);
         assert_eq!(RootSeed::open_file(&older, PASSPHRASE), Err(RootFileError::Damaged));
     }
 
@@ -229,7 +137,7 @@ mod tests {
     fn a_forged_cost_is_refused_before_it_is_paid() {
         let (_, bytes) = file();
         for (at, value) in [(10, u32::MAX), (14, u32::MAX), (18, u32::MAX), (10, 7), (14, 0), (18, 0)] {
-            let forged = forge(&bytes, |body| body[at..at + 4].copy_from_slice(&value.to_le_bytes()));
+            let forged = FILE.forge(&bytes, |body| body[at..at + 4].copy_from_slice(&value.to_le_bytes()));
             let opened = RootSeed::open_file(&forged, PASSPHRASE);
             assert!(matches!(opened, Err(RootFileError::Cost(_))), "{value} at {at}: {opened:?}");
         }
@@ -239,17 +147,8 @@ mod tests {
     fn a_forged_header_does_not_open() {
         let (_, bytes) = file();
         for at in [14, 22, 53, 54, 101] {
-            let forged = forge(&bytes, |body| body[at] ^= 2);
+            let forged = FILE.forge(&bytes, |body| body[at] ^= 2);
             assert_eq!(RootSeed::open_file(&forged, PASSPHRASE), Err(RootFileError::WrongPassphrase), "byte {at}");
         }
-    }
-
-    #[test]
-    fn costs_are_bounded() {
-        let standard = PassphraseCost::STANDARD;
-        assert_eq!(PassphraseCost::new(standard.memory_kib, standard.passes, standard.lanes), Ok(standard));
-        assert!(PassphraseCost::new(2 * 1024 * 1024 + 1, 1, 1).is_err());
-        assert!(PassphraseCost::new(31, 1, 4).is_err());
-        assert!(PassphraseCost::new(32, 1, 4).is_ok());
     }
 }

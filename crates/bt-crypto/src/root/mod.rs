@@ -9,7 +9,7 @@ use bt_base::Entropy;
 use bt_base::label::ROOT_SEED;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-pub use file::{CostError, PassphraseCost, ROOT_FILE_SIZE, RootFileError};
+pub use file::{ROOT_FILE_SIZE, RootFileError};
 
 use crate::derive::derive_key;
 use crate::keystore::SoftwareKeyStore;
