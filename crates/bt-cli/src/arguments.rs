@@ -3,7 +3,9 @@
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{bench, check, completions, init, inspect, man, mount, reclaim, snapshot, status, sync, unmount};
+use crate::commands::{
+    bench, check, completions, init, inspect, man, mount, principal, reclaim, snapshot, status, sync, unmount, whoami,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     Inspect(inspect::Inspect),
     Reclaim(reclaim::Reclaim),
+    Principal(principal::Principal),
+    Whoami(whoami::Whoami),
     Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),

@@ -2,7 +2,8 @@
 //!
 //! One file in `commands` is one command. A command gets its parsed arguments, asks a node through a
 //! `target::Target` (the process that serves the directory when there is one, else the directory itself under
-//! its lock) and prints what it learned. It never touches a node's files itself.
+//! its lock) and prints what it learned. It never touches a node's files itself. Passphrases are asked for here, and used
+//! in this process only; `signer` opens the credential that signs what a command decides.
 //!
 //! Invariants: results go to standard output, all else to standard error; every failure is a [`Failure`] whose
 //! kind is the exit code (1 problem, 2 usage, 3 refused, 4 input/output); nothing waits for a terminal that is
@@ -17,8 +18,10 @@ mod log;
 mod mounts;
 mod output;
 mod passphrase;
+pub mod principal;
 mod progress;
 mod serving;
+pub mod signer;
 mod target;
 mod units;
 

@@ -1,4 +1,4 @@
-//! Passphrases: from a file, or asked for on a terminal, never waited for without one.
+//! Passphrases, new ones and those of files that exist: from a file, or asked for on a terminal, never waited for without one.
 
 use std::env;
 use std::fs::File;
@@ -17,10 +17,24 @@ const LIMIT: usize = 4096;
 
 /// A new passphrase: from `file`, else from the file that BT_PASSPHRASE_FILE names, else asked for twice.
 pub fn new_passphrase(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    match file.map(Path::to_owned).or_else(|| env::var_os(VARIABLE).map(PathBuf::from)) {
+    match given(file) {
         Some(path) => from_file(&path),
         None => ask_twice(),
     }
+}
+
+/// The passphrase of the file with keys at `of`: from `file`, else from the file that BT_PASSPHRASE_FILE names, else
+/// asked for once.
+pub fn passphrase_of(of: &Path, file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if let Some(path) = given(file) {
+        return from_file(&path);
+    }
+    refuse_without_terminal()?;
+    ask(&format!("Passphrase of {}: ", of.display()))
+}
+
+fn given(file: Option<&Path>) -> Option<PathBuf> {
+    file.map(Path::to_owned).or_else(|| env::var_os(VARIABLE).map(PathBuf::from))
 }
 
 /// The content of the file; one line end after it does not count.
@@ -50,13 +64,18 @@ fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(bytes)
 }
 
-fn ask_twice() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage(
-            "a passphrase is needed, and there is no terminal to ask on",
-            format!("give --passphrase-file FILE, or set {VARIABLE}"),
-        ));
+fn refuse_without_terminal() -> Result<(), Failure> {
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        return Ok(());
     }
+    Err(Failure::usage(
+        "a passphrase is needed, and there is no terminal to ask on",
+        format!("give --passphrase-file FILE, or set {VARIABLE}"),
+    ))
+}
+
+fn ask_twice() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    refuse_without_terminal()?;
     loop {
         let first = ask("New passphrase: ")?;
         if first.is_empty() {

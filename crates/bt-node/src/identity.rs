@@ -149,6 +149,7 @@ pub(crate) fn write(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(
     storage.sync_dir(bt_store::storage::directory_of(name)).map_err(failed)
 }
 
-fn damaged(file: &str, error: impl std::fmt::Display) -> Failure {
+/// A file of the directory that does not hold what it should.
+pub(crate) fn damaged(file: &str, error: impl std::fmt::Display) -> Failure {
     Failure::problem(format!("{file} is damaged: {error}"), "restore the file from a backup of the directory")
 }

@@ -3,11 +3,13 @@
 //! * [`init()`] makes a tree; [`Node::open`] opens a directory, recovers it and starts its committing thread;
 //!   [`Node::mount`] shows it as a file system; [`Node::close`] commits all.
 //! * [`control`] is how commands talk to a node, in the same process or through its socket.
+//! * [`credentials`]: the key files of people and the root.
 //! * `engine` owns locks, journal, flushes and commits: read its module documentation first.
 //!
 //! This crate never decides what an operation means (that is `bt-vfs`) nor what bytes mean (`bt-tree`).
 
 pub mod control;
+pub mod credentials;
 mod engine;
 mod error;
 mod identity;

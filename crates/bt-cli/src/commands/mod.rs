@@ -7,11 +7,13 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod mount;
+pub(crate) mod principal;
 pub(crate) mod reclaim;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod unmount;
+pub(crate) mod whoami;
 
 use crate::Outcome;
 use crate::arguments::Command;
@@ -28,6 +30,8 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Reclaim(arguments) => reclaim::run(&arguments),
+        Command::Principal(arguments) => principal::run(&arguments),
+        Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

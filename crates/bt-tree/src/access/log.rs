@@ -175,6 +175,17 @@ impl AccessLog {
         }
     }
 
+    /// What `principal` may do at the time `at` under all records, and the last time at which that holds (none for no
+    /// end); none where it may do nothing.
+    pub fn standing(&self, principal: &PrincipalId, at: Timestamp) -> Option<(Rights, Option<Timestamp>)> {
+        let rights = self.rights(principal, self.records.len(), at)?;
+        let until = match self.changes(principal).last() {
+            Some((_, Change::Granted { until, .. })) if *principal != self.root.id() => *until,
+            _ => None,
+        };
+        Some((rights, until))
+    }
+
     /// Everyone who may read at the time `at` under all records, the root always and first, each once.
     pub fn readers(&self, at: Timestamp) -> Vec<Credential> {
         let root = self.root.id();

@@ -51,6 +51,9 @@ fn a_grant_ends_with_its_time() {
     let guest = store(3);
     let principal = *guest.credential();
     log.decide(&root, NOW, Action::Grant { principal, rights: Rights::Write, until: Some(later(10)) }).unwrap();
+    assert_eq!(log.standing(&principal.id(), later(10)), Some((Rights::Write, Some(later(10)))));
+    assert_eq!(log.standing(&principal.id(), later(11)), None);
+    assert_eq!(log.standing(&root.credential().id(), later(11)), Some((Rights::Admin, None)));
     assert!(may_write(&log, &guest, later(10)) && !may_write(&log, &guest, later(11)));
     assert!(log.readers(later(10)).contains(&principal) && !log.readers(later(11)).contains(&principal));
 }

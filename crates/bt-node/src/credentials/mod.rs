@@ -1,0 +1,102 @@
+//! Files with the keys of people and of the root, and who a directory's node or such a file is.
+//!
+//! Passphrases are handed in; nothing here asks for one. A file with keys is never overwritten by making another,
+//! is readable for its owner alone, and is on the disk when the function that wrote it returns.
+
+mod file;
+mod whoami;
+
+use std::path::Path;
+
+use bt_crypto::{Credential, KeyStore, PassphraseCost, PrincipalFileError, RootFileError, RootSeed, SoftwareKeyStore};
+use bt_store::FileStorage;
+
+use crate::control::{Failure, FailureKind};
+use crate::layout;
+use crate::system::SystemEntropy;
+
+pub use whoami::{Standing, WhoAmI, whoami};
+
+/// The root file of a node's directory, unless its owner moved it away.
+pub const ROOT_FILE: &str = layout::ROOT_KEY;
+
+/// Makes a new principal and its credential file, which must not exist.
+pub fn create_principal(path: &Path, passphrase: &[u8]) -> Result<Credential, Failure> {
+    file::refuse_existing(path)?;
+    let store = SoftwareKeyStore::generate(&mut SystemEntropy);
+    file::create(path, &store.seal_file(passphrase, PassphraseCost::STANDARD, &mut SystemEntropy))?;
+    Ok(*store.credential())
+}
+
+/// Refuses a path at which something exists, before a passphrase is asked for.
+pub fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    file::refuse_existing(path)
+}
+
+/// The public half of the principal that a file is about: its credential file, or its public key as text.
+pub fn public_of_file(path: &Path) -> Result<Credential, Failure> {
+    let bytes = file::read(path)?;
+    if Credential::is_file(&bytes) {
+        return Credential::of_file(&bytes).map_err(|error| principal_failure(path, error));
+    }
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    text.parse().map_err(|_| {
+        Failure::usage(
+            format!("{} is neither the credential file of a principal nor holds a public key", path.display()),
+            "name a file that `bt principal create` made, or one with the text (btp1...) of `bt principal show`",
+        )
+    })
+}
+
+/// The principal of a credential file, ready to sign.
+pub fn open_principal(path: &Path, passphrase: &[u8]) -> Result<SoftwareKeyStore, Failure> {
+    SoftwareKeyStore::open_file(&file::read(path)?, passphrase).map_err(|error| principal_failure(path, error))
+}
+
+/// Refuses a file that is no whole credential file of a principal, before its passphrase is asked for.
+pub fn check_principal(path: &Path) -> Result<Credential, Failure> {
+    Credential::of_file(&file::read(path)?).map_err(|error| principal_failure(path, error))
+}
+
+/// Refuses a file that is no whole root file, before its passphrase is asked for.
+pub fn check_root(path: &Path) -> Result<(), Failure> {
+    RootSeed::check_file(&file::read(path)?).map_err(|error| root_failure(path, error))
+}
+
+/// The root's seed out of a root file.
+pub fn open_root(path: &Path, passphrase: &[u8]) -> Result<RootSeed, Failure> {
+    RootSeed::open_file(&file::read(path)?, passphrase).map_err(|error| root_failure(path, error))
+}
+
+/// Refuses a root credential that is not that of the tree in the node's directory `dir`.
+pub fn refuse_other_root(dir: &Path, root: &Credential) -> Result<(), Failure> {
+    let storage = FileStorage::open(dir).map_err(|error| Failure::problem(error.to_string(), ""))?;
+    let genesis = whoami::genesis(&storage)?;
+    match genesis.root() == root {
+        true => Ok(()),
+        false => Err(Failure::refused(
+            format!("this is the root of another tree, not of {} in {}", genesis.tree().short(), dir.display()),
+            "name the root file of this tree with --root FILE",
+        )),
+    }
+}
+
+fn principal_failure(path: &Path, error: PrincipalFileError) -> Failure {
+    let kind = match error {
+        PrincipalFileError::NotAPrincipalFile => FailureKind::Usage,
+        PrincipalFileError::TooNew { .. } | PrincipalFileError::WrongPassphrase => FailureKind::Refused,
+        PrincipalFileError::Damaged | PrincipalFileError::Cost(_) | PrincipalFileError::OtherKeys => {
+            FailureKind::Problem
+        }
+    };
+    Failure { kind, what: format!("{}: {error}", path.display()), hint: String::new() }
+}
+
+fn root_failure(path: &Path, error: RootFileError) -> Failure {
+    let kind = match error {
+        RootFileError::NotARootFile => FailureKind::Usage,
+        RootFileError::TooNew { .. } | RootFileError::WrongPassphrase => FailureKind::Refused,
+        RootFileError::Damaged | RootFileError::Cost(_) => FailureKind::Problem,
+    };
+    Failure { kind, what: format!("{}: {error}", path.display()), hint: String::new() }
+}
