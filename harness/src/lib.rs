@@ -21,6 +21,7 @@ mod mounts;
 mod node;
 mod process;
 mod scratch;
+mod software_tpm;
 mod tree;
 
 pub use backing::Backing;
@@ -31,6 +32,7 @@ pub use mounts::{MountEntry, MountGuard, MountTable, is_mounted};
 pub use node::{MountOptions, Node, Transport};
 pub use process::Process;
 pub use scratch::Scratch;
+pub use software_tpm::SoftwareTpm;
 pub use tree::Tree;
 
 /// Fails with a clear message unless the test runs as root: loop mounts, other users and device nodes need it.

@@ -13,3 +13,12 @@ pub(crate) const UNMOUNT_TRIES: u32 = 100;
 
 /// Lines of each log that are printed when a test panics.
 pub(crate) const LOG_TAIL_LINES: usize = 40;
+
+/// A software TPM that was started answers within this time.
+pub(crate) const TPM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause between two tries to reach it.
+pub(crate) const TPM_POLL: Duration = Duration::from_millis(5);
+
+/// Pairs of ports that are tried for it.
+pub(crate) const TPM_PORT_TRIES: u32 = 50;
