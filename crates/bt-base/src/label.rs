@@ -59,6 +59,10 @@ labels! {
     PRINCIPAL_FILE = "principal-file", 1;
     /// The checksum of a credential that is written as text.
     PRINCIPAL_TEXT = "principal-text", 1;
+    /// The hash of the file that names a node's keys in a TPM.
+    TPM_FILE = "tpm-file", 1;
+    /// What a TPM is given for a recovery passphrase.
+    TPM_RECOVERY = "tpm-recovery", 1;
 }
 
 #[cfg(test)]

@@ -67,6 +67,18 @@ impl fmt::Debug for AgreementKey {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct AgreementPublic(pub [u8; COMPRESSED]);
 
+impl AgreementPublic {
+    /// The key with these coordinates (big endian), as a TPM names its points; None when they are no point of the curve.
+    pub fn from_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Option<Self> {
+        curve::compressed_coordinates(x, y).map(Self)
+    }
+
+    /// The point's coordinates, big endian; None when the bytes are no point of the curve.
+    pub fn coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
+        curve::coordinates(&self.0)
+    }
+}
+
 impl fmt::Debug for AgreementPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AgreementPublic(")?;

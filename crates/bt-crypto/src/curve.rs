@@ -78,6 +78,19 @@ pub(crate) fn uncompressed(point: &EcPointRef) -> [u8; UNCOMPRESSED] {
     encode(point, PointConversionForm::UNCOMPRESSED)
 }
 
+/// The compressed form of a point given by its coordinates, if it lies on the curve.
+pub(crate) fn compressed_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Option<[u8; COMPRESSED]> {
+    let point = [&[4][..], x, y].concat();
+    public_from_bytes(&point).map(|key| compressed(key.public_key()))
+}
+
+/// The coordinates of a point in SEC1 form, if it is one.
+pub(crate) fn coordinates(bytes: &[u8]) -> Option<([u8; 32], [u8; 32])> {
+    let point = uncompressed(public_from_bytes(bytes)?.public_key());
+    let (x, y) = point[1..].split_at(32);
+    Some((x.try_into().expect("half of 64 bytes"), y.try_into().expect("half of 64 bytes")))
+}
+
 fn encode<const N: usize>(point: &EcPointRef, form: PointConversionForm) -> [u8; N] {
     let mut context = BigNumContext::new().expect("OpenSSL gives a number context");
     let bytes = point.to_bytes(group(), form, &mut context).expect("a point of a key has an encoding");
@@ -99,6 +112,18 @@ mod tests {
         assert_eq!(compressed[0], 3);
         let again = public_from_bytes(&compressed).unwrap();
         assert_eq!(uncompressed(again.public_key()).to_vec(), hex(expected));
+    }
+
+    #[test]
+    fn a_point_survives_its_coordinates() {
+        for seed in 1..=4 {
+            let bytes = compressed(key_from_scalar(&[seed; 32]).public_key());
+            let (x, mut y) = coordinates(&bytes).unwrap();
+            assert_eq!(compressed_coordinates(&x, &y), Some(bytes));
+            y[31] ^= 1;
+            assert_eq!(compressed_coordinates(&x, &y), None, "off the curve");
+        }
+        assert_eq!(coordinates(&[0; 33]), None);
     }
 
     #[test]

@@ -32,12 +32,34 @@ pub enum KeyError {
 }
 
 /// Where a principal's private keys are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPlace {
     /// In a file, and in memory while in use.
     Software,
     /// In a TPM, which never gives them out.
-    Tpm,
+    Tpm(TpmPlace),
+}
+
+/// The TPM that holds keys, and what their use is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmPlace {
+    /// How the TPM is reached, in the form of tpm2-tss.
+    pub tcti: String,
+    /// What the TPM says of itself; None while it has not been asked.
+    pub maker: Option<TpmMaker>,
+    /// The PCRs whose values the keys are bound to; empty where there are none.
+    pub pcrs: Vec<u8>,
+    /// Whether a counter in the TPM tells older copies of the node's directory.
+    pub has_counter: bool,
+}
+
+/// Who made a TPM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmMaker {
+    /// The manufacturer's four letters (TPM_PT_MANUFACTURER), without spaces at the end.
+    pub manufacturer: String,
+    /// It is a program, as tests use it: who may read that program's files has the keys.
+    pub is_software: bool,
 }
 
 /// The private keys of one principal, usable but not readable.

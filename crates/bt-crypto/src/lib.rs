@@ -22,6 +22,8 @@
 //! The formats are described in `doc/format/keys.md`; `vectors/` holds known answers of each.
 
 mod agree;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod credential;
 mod curve;
 mod derive;
@@ -44,7 +46,7 @@ pub use credential::{AgreementAlgorithm, CREDENTIAL_SIZE, CREDENTIAL_VERSION, Cr
 pub use derive::derive_key;
 pub use epoch::{EpochKey, WRAPPED_KEY_SIZE, unwrap_key, wrap_key};
 pub use journal::JournalCipher;
-pub use keystore::{KeyError, KeyPlace, KeyStore, NODE_KEY_SIZE, NodeKeyError, SoftwareKeyStore};
+pub use keystore::{KeyError, KeyPlace, KeyStore, NODE_KEY_SIZE, NodeKeyError, SoftwareKeyStore, TpmMaker, TpmPlace};
 pub use labelled::{NO_TREE, labelled_hash};
 pub use principal::{
     PRINCIPAL_FILE_SIZE, PRINCIPAL_PREFIX, PRINCIPAL_TEXT_SIZE, PrincipalFileError, PrincipalTextError,

@@ -94,6 +94,16 @@ pub fn signing_digest(label: Label, tree: &TreeId, message: &[u8]) -> [u8; 32] {
 pub struct VerifyingKey(pub [u8; COMPRESSED]);
 
 impl VerifyingKey {
+    /// The key with these coordinates (big endian), as a TPM names its points; None when they are no point of the curve.
+    pub fn from_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Option<Self> {
+        curve::compressed_coordinates(x, y).map(Self)
+    }
+
+    /// The point's coordinates, big endian; None when the bytes are no point of the curve.
+    pub fn coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
+        curve::coordinates(&self.0)
+    }
+
     /// Decompresses the key once, for many signatures.
     pub fn prepare(&self) -> Result<PreparedKey, SignatureError> {
         curve::public_from_bytes(&self.0).map(|key| PreparedKey { key }).ok_or(SignatureError::BadKey)
