@@ -1,7 +1,9 @@
 //! Files with keys, and words on paper.
 
 use bt_base::Entropy;
-use bt_crypto::{Credential, KeyStore, PassphraseCost, RootSeed, SoftwareKeyStore};
+use bt_base::label::TPM_FILE;
+use bt_crypto::{Credential, KeyStore, NO_TREE, PassphraseCost, RootSeed, SoftwareKeyStore, labelled_hash};
+use bt_tpm::TpmKeyStore;
 
 /// Bytes that anybody knows.
 pub(crate) struct Counting(pub(crate) u8);
@@ -68,4 +70,22 @@ pub(crate) fn principal_text(data: &[u8]) {
 
 pub(crate) fn principal_text_seeds() -> Vec<Vec<u8>> {
     vec![SoftwareKeyStore::generate(&mut Counting(0)).credential().to_string().into_bytes()]
+}
+
+pub(crate) fn node_key_tpm(data: &[u8]) {
+    tpm_file(data);
+    // A changed file gets past its hash only with a new one.
+    if let Some((rest, _)) = data.split_last_chunk::<32>() {
+        tpm_file(&[rest, &labelled_hash(TPM_FILE, &NO_TREE, &[rest])].concat());
+    }
+}
+
+fn tpm_file(data: &[u8]) {
+    if let Ok(store) = TpmKeyStore::decode(data) {
+        assert_eq!(store.encode(), data, "a key file has one encoding");
+    }
+}
+
+pub(crate) fn node_key_tpm_seeds() -> Vec<Vec<u8>> {
+    vec![crate::vector("bt-tpm/vectors/node-key-tpm-v1.hex")]
 }

@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "node-key", run: keys::node_key, seeds: keys::node_key_seeds },
     Target { name: "principal-file", run: keys::principal_file, seeds: keys::principal_file_seeds },
     Target { name: "principal-text", run: keys::principal_text, seeds: keys::principal_text_seeds },
+    Target { name: "node-key-tpm", run: keys::node_key_tpm, seeds: keys::node_key_tpm_seeds },
     Target { name: "control-request", run: control::request, seeds: control::request_seeds },
     Target { name: "control-reply", run: control::reply, seeds: control::reply_seeds },
     Target { name: "container", run: store::container, seeds: store::container_seeds },
