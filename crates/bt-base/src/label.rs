@@ -25,6 +25,10 @@ labels! {
     CREDENTIAL = "credential", 1;
     /// The genesis record of a tree.
     GENESIS = "genesis", 1;
+    /// The record by which a tree's root hands over to another.
+    SUCCESSION = "succession", 1;
+    /// The successor's word that it accepts.
+    SUCCESSION_ACCEPTED = "succession-accepted", 1;
     /// The birth record of a zone.
     BIRTH = "birth", 1;
     /// A record of a zone's access log.

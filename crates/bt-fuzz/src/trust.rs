@@ -28,7 +28,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let entropy: &mut dyn Entropy = &mut Counting(0);
     let (root, node) = (SoftwareKeyStore::from_seed(&[1; 32]), SoftwareKeyStore::from_seed(&[2; 32]));
     let genesis = Genesis::create(&root, NOW, entropy).expect("the root signs");
-    let birth = Birth::create(&root, genesis.tree(), None, entropy).expect("the root signs");
+    let birth = Birth::create(&root, &genesis, None, entropy).expect("the root signs");
     let mut log = AccessLog::new(&genesis, &birth).expect("both are of one tree");
     let grant = Action::Grant { principal: *node.credential(), rights: Rights::Write, until: None };
     log.decide(&root, NOW, grant).expect("the root grants");
@@ -55,6 +55,19 @@ pub(crate) fn genesis_seeds() -> Vec<Vec<u8>> {
     seeds("genesis", WORLD.genesis.as_bytes().to_vec())
 }
 
+pub(crate) fn successions(data: &[u8]) {
+    if let Ok(genesis) = WORLD.genesis.clone().with_successions(data) {
+        assert_eq!(genesis.successions_to_bytes(), data, "a list keeps its bytes");
+    }
+}
+
+pub(crate) fn successions_seeds() -> Vec<Vec<u8>> {
+    let (root, second) = (SoftwareKeyStore::from_seed(&[1; 32]), SoftwareKeyStore::from_seed(&[3; 32]));
+    let mut genesis = WORLD.genesis.clone();
+    genesis.succeed(&root, &second, *WORLD.birth.zone(), NOW).expect("the root signs");
+    seeds("succession", genesis.successions_to_bytes())
+}
+
 pub(crate) fn birth(data: &[u8]) {
     if let Ok(birth) = Birth::decode(WORLD.genesis.tree(), data) {
         assert_eq!(birth.as_bytes(), data, "a record keeps its bytes");
@@ -63,7 +76,9 @@ pub(crate) fn birth(data: &[u8]) {
 }
 
 pub(crate) fn birth_seeds() -> Vec<Vec<u8>> {
-    seeds("birth", WORLD.birth.as_bytes().to_vec())
+    let mut seeds = seeds("birth", WORLD.birth.as_bytes().to_vec());
+    seeds.push(vector("bt-tree/vectors/birth-v2.hex"));
+    seeds
 }
 
 pub(crate) fn access(data: &[u8]) {
@@ -73,7 +88,9 @@ pub(crate) fn access(data: &[u8]) {
 }
 
 pub(crate) fn access_seeds() -> Vec<Vec<u8>> {
-    seeds("access", WORLD.log.to_bytes())
+    let mut seeds = seeds("access", WORLD.log.to_bytes());
+    seeds.push(vector("bt-tree/vectors/access-succession-v1.hex"));
+    seeds
 }
 
 pub(crate) fn epochs(data: &[u8]) {

@@ -25,8 +25,7 @@ impl NodeIdentity {
     /// Reads and verifies the tree's record; the node's own key acts.
     pub(crate) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
         check_format(storage)?;
-        let genesis =
-            Genesis::decode(&read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))?;
+        let genesis = read_genesis(storage)?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
         let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
         Ok(Self { genesis, who: Arc::new(node) })
@@ -87,6 +86,19 @@ impl ZoneIdentity {
 /// The records of the zone at the tree's top, with the node's own key.
 pub(crate) fn load_top(storage: &dyn Storage) -> Result<ZoneIdentity, Failure> {
     ZoneIdentity::load_top(storage, Arc::new(NodeIdentity::load(storage)?))
+}
+
+/// The tree's first record, with the successions of its roots.
+pub(crate) fn read_genesis(storage: &dyn Storage) -> Result<Genesis, Failure> {
+    let genesis = Genesis::decode(&read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))?;
+    match storage.exists(layout::SUCCESSION) {
+        Ok(false) => Ok(genesis),
+        // What cannot be looked at cannot be read either, and that says why.
+        Ok(true) | Err(_) => {
+            let successions = read(storage, layout::SUCCESSION)?;
+            genesis.with_successions(&successions).map_err(|error| damaged(layout::SUCCESSION, error))
+        }
+    }
 }
 
 /// Refuses directories that are none of ours, or of another version.

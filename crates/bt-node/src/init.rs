@@ -36,7 +36,7 @@ pub(crate) fn make(
     let node = SoftwareKeyStore::generate(entropy);
     let genesis = Genesis::create(&root, now(), entropy).map_err(problem)?;
     let tree = *genesis.tree();
-    let birth = Birth::create(&root, &tree, None, entropy).map_err(problem)?;
+    let birth = Birth::create(&root, &genesis, None, entropy).map_err(problem)?;
     let zone = *birth.zone();
     let layout = ZoneLayout::new(&zone);
     storage.create_dir(&layout.directory).map_err(io)?;

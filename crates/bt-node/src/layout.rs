@@ -10,6 +10,8 @@ pub(crate) const FORMAT_PREFIX: &str = "blocktree node directory, version ";
 pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The tree's genesis record.
 pub(crate) const GENESIS: &str = "genesis";
+/// The records by which the tree's root handed over to others; not there before the first.
+pub(crate) const SUCCESSION: &str = "succession";
 /// The root credential behind its passphrase; the user may move it away.
 pub(crate) const ROOT_KEY: &str = "root.key";
 /// The node's credential.

@@ -32,7 +32,7 @@ impl Zone {
     fn new() -> Self {
         let (root, mut entropy) = (SoftwareKeyStore::from_seed(&[1; 32]), Counter(0));
         let genesis = Genesis::create(&root, NOW, &mut entropy).expect("the root signs");
-        let birth = Birth::create(&root, genesis.tree(), None, &mut entropy).expect("the root signs");
+        let birth = Birth::create(&root, &genesis, None, &mut entropy).expect("the root signs");
         let log = AccessLog::new(&genesis, &birth).expect("both are of one tree");
         let session = SessionKey::issue(&root as &dyn KeyStore, genesis.tree(), NOW, 3600, &mut entropy);
         Self { birth, log, session: Arc::new(session.expect("the root signs")) }

@@ -1,14 +1,19 @@
 //! The birth record of a zone: the statement whose hash names the zone.
+//!
+//! Version 1 is of the time of the tree's first root; version 2 names the newest succession, so that a zone obeys no
+//! root that was succeeded before the zone was born.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bt_base::codec::{DecodeError, encode};
-use bt_base::{Entropy, TreeId, ZoneId, label};
+use bt_base::label::{self, Label};
+use bt_base::{Entropy, RecordHash, TreeId, ZoneId};
 use bt_crypto::{Credential, KeyError, KeyStore};
 
-use crate::envelope::{Envelope, Kind};
+use crate::envelope::{Envelope, Kind, version_of};
 use crate::genesis::Genesis;
 
-const KIND: Kind = Kind { what: "birth record", label: label::BIRTH, limit: 1024 };
+const FIRST: Kind = Kind { what: "birth record", label: label::BIRTH, limit: 1024 };
+const SECOND: Kind = Kind { label: Label { version: 2, ..label::BIRTH }, ..FIRST };
 
 /// Why there is no trustworthy birth record.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,12 @@ struct Body {
     random: [u8; 32],
 }
 
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+struct SecondBody {
+    body: Body,
+    succession: RecordHash,
+}
+
 /// A verified birth record; its hash is the zone's id.
 ///
 /// Anyone can make one: a zone matters only because its parent holds a name for it. The creator is the zone's first
@@ -55,39 +66,50 @@ struct Body {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Birth {
     body: Body,
+    succession: RecordHash,
     zone: ZoneId,
     bytes: Vec<u8>,
 }
 
 impl Birth {
     /// The most bytes of an encoded record.
-    pub const LIMIT: usize = KIND.limit;
+    pub const LIMIT: usize = FIRST.limit;
 
-    /// Makes a zone of `tree`; `parent` is none for the zone at the tree's top.
+    /// Makes a zone of the tree, under its newest root; `parent` is none for the zone at the tree's top.
     pub fn create(
         creator: &dyn KeyStore,
-        tree: &TreeId,
+        genesis: &Genesis,
         parent: Option<ZoneId>,
         entropy: &mut dyn Entropy,
     ) -> Result<Self, BirthError> {
         let mut random = [0; 32];
         entropy.fill(&mut random);
+        let tree = genesis.tree();
         let body = Body { tree: *tree, parent, creator: *creator.credential(), random };
-        let envelope = Envelope::by_credential(KIND, tree, creator, encode(&body))?;
-        Ok(Self { body, zone: ZoneId(envelope.hash(KIND, tree)), bytes: envelope.to_bytes() })
+        let succession = genesis.newest_succession();
+        let (kind, bytes) = match genesis.successions() {
+            [] => (FIRST, encode(&body)),
+            _ => (SECOND, encode(&SecondBody { body: body.clone(), succession })),
+        };
+        let envelope = Envelope::by_credential(kind, tree, creator, bytes)?;
+        Ok(Self { body, succession, zone: ZoneId(envelope.hash(kind, tree)), bytes: envelope.to_bytes() })
     }
 
     /// Decodes and verifies the record of a zone of `tree`.
     pub fn decode(tree: &TreeId, bytes: &[u8]) -> Result<Self, BirthError> {
-        let envelope = Envelope::decode(KIND, bytes)?;
-        let body: Body = envelope.decode_body(KIND)?;
+        let kind = if version_of(bytes) == Some(FIRST.label.version) { FIRST } else { SECOND };
+        let envelope = Envelope::decode(kind, bytes)?;
+        let SecondBody { body, succession } = match kind.label.version {
+            1 => SecondBody { body: envelope.decode_body(kind)?, succession: RecordHash(tree.0) },
+            _ => envelope.decode_body(kind)?,
+        };
         if body.tree != *tree {
             return Err(BirthError::OtherTree { expected: *tree, found: body.tree });
         }
-        if !envelope.is_signed_by_credential(KIND, tree, &body.creator.verifying_key) {
+        if !envelope.is_signed_by_credential(kind, tree, &body.creator.verifying_key) {
             return Err(BirthError::Signature);
         }
-        Ok(Self { body, zone: ZoneId(envelope.hash(KIND, tree)), bytes: bytes.to_vec() })
+        Ok(Self { body, succession, zone: ZoneId(envelope.hash(kind, tree)), bytes: bytes.to_vec() })
     }
 
     /// Decodes and verifies the record of a zone whose id is known.
@@ -114,9 +136,17 @@ impl Birth {
         self.body.parent.as_ref()
     }
 
-    /// Whether this is the zone at the top of the tree: born without a parent, of the root itself.
+    /// Whether this is the zone at the top of the tree: born without a parent, of the first root itself, and the one
+    /// that the newest succession names, if there is one.
     pub fn is_top_of(&self, genesis: &Genesis) -> bool {
-        self.body.parent.is_none() && self.body.tree == *genesis.tree() && self.body.creator == *genesis.root()
+        let of_founder = self.body.tree == *genesis.tree() && self.body.creator == *genesis.founder();
+        let named = genesis.successions().last().is_none_or(|last| last.statement().top == self.zone);
+        self.body.parent.is_none() && of_founder && named
+    }
+
+    /// The newest succession when the zone was born, as its creator knew it; the tree's id for none.
+    pub fn succession(&self) -> &RecordHash {
+        &self.succession
     }
 
     /// The zone's first admin.
@@ -139,7 +169,7 @@ mod tests {
     fn a_birth_record_survives_its_encoding() {
         let World { genesis, birth, node, .. } = World::new();
         assert_eq!(Birth::decode(genesis.tree(), birth.as_bytes()).unwrap(), birth);
-        let child = Birth::create(&node, genesis.tree(), Some(*birth.zone()), &mut SeededEntropy::new(3)).unwrap();
+        let child = Birth::create(&node, &genesis, Some(*birth.zone()), &mut SeededEntropy::new(3)).unwrap();
         let decoded = Birth::decode_for(genesis.tree(), child.zone(), child.as_bytes()).unwrap();
         assert_eq!(decoded.parent(), Some(birth.zone()));
         assert_eq!(decoded.creator(), node.credential());
@@ -163,9 +193,9 @@ mod tests {
         let World { genesis, birth, node, root, .. } = World::new();
         assert!(birth.is_top_of(&genesis));
         let mut entropy = SeededEntropy::new(3);
-        let strangers = Birth::create(&node, genesis.tree(), None, &mut entropy).unwrap();
+        let strangers = Birth::create(&node, &genesis, None, &mut entropy).unwrap();
         assert!(!strangers.is_top_of(&genesis));
-        let child = Birth::create(&root, genesis.tree(), Some(*birth.zone()), &mut entropy).unwrap();
+        let child = Birth::create(&root, &genesis, Some(*birth.zone()), &mut entropy).unwrap();
         assert!(!child.is_top_of(&genesis));
     }
 
@@ -173,7 +203,7 @@ mod tests {
     fn the_golden_birth_is_understood() {
         let genesis = World::new().genesis;
         let bytes = golden("birth-v1", || {
-            let birth = Birth::create(&store(1), genesis.tree(), Some(ZoneId([3; 32])), &mut SeededEntropy::new(1));
+            let birth = Birth::create(&store(1), &genesis, Some(ZoneId([3; 32])), &mut SeededEntropy::new(1));
             birth.unwrap().as_bytes().to_vec()
         });
         let birth = Birth::decode(genesis.tree(), &bytes).unwrap();

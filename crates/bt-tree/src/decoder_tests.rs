@@ -48,6 +48,12 @@ fn empty_head() -> Head {
     }
 }
 
+fn succession() -> Vec<u8> {
+    let mut genesis = WORLD.genesis.clone();
+    genesis.succeed(&WORLD.root, &testing::store(7), *WORLD.birth.zone(), NOW).unwrap();
+    genesis.successions_to_bytes()
+}
+
 fn cases() -> Vec<Case> {
     let mut epochs = EpochList::new(&WORLD.log);
     let mut entropy = SeededEntropy::new(3);
@@ -60,6 +66,10 @@ fn cases() -> Vec<Case> {
     let case = |name, bytes, accept| Case { name, bytes, accept };
     vec![
         case("genesis", WORLD.genesis.as_bytes().to_vec(), |bytes| Genesis::decode(bytes).is_ok()),
+        case("successions", succession(), |bytes| {
+            let genesis = WORLD.genesis.clone().with_successions(bytes);
+            genesis.is_ok_and(|genesis| !genesis.successions().is_empty())
+        }),
         case("birth", WORLD.birth.as_bytes().to_vec(), |bytes| Birth::decode(WORLD.genesis.tree(), bytes).is_ok()),
         case("access", WORLD.log.to_bytes(), |bytes| {
             AccessLog::decode(&WORLD.genesis, &WORLD.birth, bytes).is_ok_and(|log| !log.records().is_empty())
@@ -189,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn records_of_one_kind_are_none_of_another(from in 0..7usize, to in 0..7usize) {
+    fn records_of_one_kind_are_none_of_another(from in 0..8usize, to in 0..8usize) {
         prop_assert_eq!((CASES[to].accept)(&CASES[from].bytes), from == to);
     }
 }

@@ -92,10 +92,14 @@ fn led_by_signer(signer: &Credential, body: &[u8]) -> Vec<u8> {
     [&signer.id().0, body].concat()
 }
 
+/// The version that encoded bytes begin with, if they are long enough to have one.
+pub(crate) fn version_of(bytes: &[u8]) -> Option<u16> {
+    bytes.first_chunk().map(|version| u16::from_le_bytes(*version))
+}
+
 /// Refuses bytes that do not begin with a version from 1 to `known`.
 pub(crate) fn check_version(what: &'static str, bytes: &[u8], known: u16) -> Result<(), DecodeError> {
-    let version = bytes.first_chunk().ok_or_else(|| DecodeError::malformed(what, "no version"))?;
-    match u16::from_le_bytes(*version) {
+    match version_of(bytes).ok_or_else(|| DecodeError::malformed(what, "no version"))? {
         0 => Err(DecodeError::malformed(what, "version 0")),
         found if found > known => Err(DecodeError::Version { what, found, known }),
         _ => Ok(()),

@@ -1,11 +1,12 @@
-//! The genesis record: the first statement of a tree, by the principal that owns it.
+//! The genesis record: the first statement of a tree, by the principal that owns it; and the roots that followed.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bt_base::codec::{DecodeError, encode};
-use bt_base::{Entropy, Timestamp, TreeId, label};
+use bt_base::{Entropy, RecordHash, Timestamp, TreeId, ZoneId, label};
 use bt_crypto::{Credential, KeyError, KeyStore, NO_TREE};
 
 use crate::envelope::{Envelope, Kind};
+use crate::succession::{Roots, Succession, SuccessionError};
 
 const KIND: Kind = Kind { what: "genesis record", label: label::GENESIS, limit: 1024 };
 
@@ -26,6 +27,9 @@ pub enum GenesisError {
         /// The tree that the record founds.
         found: TreeId,
     },
+    /// The roots after the first are not to be trusted.
+    #[error(transparent)]
+    Succession(#[from] SuccessionError),
     /// The root's key did not sign.
     #[error("the root key could not sign the genesis record: {0}")]
     Key(#[from] KeyError),
@@ -38,12 +42,13 @@ struct Body {
     random: [u8; 32],
 }
 
-/// A verified genesis record; its hash is the tree's id.
+/// A verified genesis record, whose hash is the tree's id, with the successions that are known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Genesis {
     body: Body,
     tree: TreeId,
     bytes: Vec<u8>,
+    roots: Roots,
 }
 
 impl Genesis {
@@ -56,7 +61,7 @@ impl Genesis {
         entropy.fill(&mut random);
         let body = Body { root: *root.credential(), time, random };
         let envelope = Envelope::by_credential(KIND, &NO_TREE, root, encode(&body))?;
-        Ok(Self { body, tree: TreeId(envelope.hash(KIND, &NO_TREE)), bytes: envelope.to_bytes() })
+        Ok(Self::new(body, &envelope))
     }
 
     /// Decodes and verifies a record. Which tree it founds is for the caller to compare, or see
@@ -67,7 +72,7 @@ impl Genesis {
         if !envelope.is_signed_by_credential(KIND, &NO_TREE, &body.root.verifying_key) {
             return Err(GenesisError::Signature);
         }
-        Ok(Self { body, tree: TreeId(envelope.hash(KIND, &NO_TREE)), bytes: bytes.to_vec() })
+        Ok(Self::new(body, &envelope))
     }
 
     /// Decodes and verifies the record of a tree whose id is known.
@@ -79,14 +84,58 @@ impl Genesis {
         }
     }
 
+    /// The same with the successions in `bytes`, verified; what they replace does not matter.
+    pub fn with_successions(mut self, bytes: &[u8]) -> Result<Self, GenesisError> {
+        self.roots = Roots::decode(self.tree, self.body.root, bytes)?;
+        Ok(self)
+    }
+
+    /// Makes the principal in `new` the root after that in `old`, which must be the newest. `top` is the zone at the
+    /// top of the tree; `time` is raised to that of the succession before, if it is earlier.
+    pub fn succeed(
+        &mut self,
+        old: &dyn KeyStore,
+        new: &dyn KeyStore,
+        top: ZoneId,
+        time: Timestamp,
+    ) -> Result<(), GenesisError> {
+        Ok(self.roots.succeed(old, new, top, time)?)
+    }
+
     /// The tree's id.
     pub fn tree(&self) -> &TreeId {
         &self.tree
     }
 
-    /// The credential that every right in the tree comes from.
+    /// The credential that every right in the tree comes from: that of the newest root.
     pub fn root(&self) -> &Credential {
-        &self.body.root
+        self.roots.root()
+    }
+
+    /// The credential that founded the tree: the first root.
+    pub fn founder(&self) -> &Credential {
+        self.roots.founder()
+    }
+
+    /// The successions, oldest first.
+    pub fn successions(&self) -> &[Succession] {
+        self.roots.records()
+    }
+
+    /// The encoded successions.
+    pub fn successions_to_bytes(&self) -> Vec<u8> {
+        self.roots.to_bytes()
+    }
+
+    /// The newest succession; the tree's id where its founder still is the root.
+    pub fn newest_succession(&self) -> RecordHash {
+        self.roots.newest()
+    }
+
+    /// The root under a succession (the tree's id: the founder) and its place among all roots; none where the
+    /// succession is not known here.
+    pub fn root_under(&self, succession: &RecordHash) -> Option<(usize, &Credential)> {
+        self.roots.under(succession)
     }
 
     /// When the tree was founded.
@@ -94,9 +143,14 @@ impl Genesis {
         self.body.time
     }
 
-    /// The encoded record.
+    /// The encoded record, without the successions.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    fn new(body: Body, envelope: &Envelope) -> Self {
+        let tree = TreeId(envelope.hash(KIND, &NO_TREE));
+        Self { roots: Roots::new(tree, body.root), body, tree, bytes: envelope.to_bytes() }
     }
 }
 

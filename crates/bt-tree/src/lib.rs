@@ -8,7 +8,8 @@
 //! # What must be at hand to believe a byte
 //!
 //! ```text
-//! Genesis (hash = tree id) ── root's credential
+//! Genesis (hash = tree id) ── first root's credential
+//!    │     └─ Succession: from one root to the next
 //!    └─ Birth (hash = zone id) ── first admin
 //!         └─ AccessLog: who may read, write, administer, in one order
 //!              ├─ EpochList: the zone's keys, boxed for each reader ──> Keyring
@@ -43,7 +44,7 @@
 //! * [`index`], [`schema`], [`zone`]: the B+tree, what its records say, and which blocks are alive; [`check`] finds
 //!   what is wrong with them.
 //! * [`batch`]: the journal, which fsync waits for.
-//! * [`genesis`], [`birth`], [`access`], [`epoch`], [`session`]: who may do what, and with which keys.
+//! * [`genesis`], [`succession`], [`birth`], [`access`], [`epoch`], [`session`]: who may do what, and with which keys.
 //!
 //! The byte tables are in `doc/format/`, known answers of each format version in `vectors/`.
 
@@ -62,6 +63,7 @@ pub mod head;
 pub mod index;
 pub mod schema;
 pub mod session;
+pub mod succession;
 #[cfg(test)]
 mod testing;
 pub mod zone;
@@ -74,3 +76,4 @@ pub use epoch::{EpochError, EpochList, EpochRecord, Keyring};
 pub use genesis::{Genesis, GenesisError};
 pub use head::{Head, HeadError, JournalPosition, SegmentSummary, SignedHead};
 pub use session::{SessionCertificate, SessionError, SessionKey};
+pub use succession::{Succession, SuccessionError, SuccessionStatement};

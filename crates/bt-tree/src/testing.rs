@@ -49,7 +49,7 @@ impl World {
         let mut entropy = SeededEntropy::new(1);
         let (root, node) = (store(1), store(2));
         let genesis = Genesis::create(&root, NOW, &mut entropy).expect("the root signs");
-        let birth = Birth::create(&root, genesis.tree(), None, &mut entropy).expect("the root signs");
+        let birth = Birth::create(&root, &genesis, None, &mut entropy).expect("the root signs");
         let mut log = AccessLog::new(&genesis, &birth).expect("both are of one tree");
         log.decide(&root, NOW, grant(&node, Rights::Write)).expect("the root grants");
         let session = session(&node, &genesis, NOW);

@@ -12,8 +12,8 @@ use bt_crypto::{Credential, KeyStore, PassphraseCost, PrincipalFileError, RootFi
 use bt_store::FileStorage;
 
 use crate::control::{Failure, FailureKind};
-use crate::layout;
 use crate::system::SystemEntropy;
+use crate::{identity, layout};
 
 pub use whoami::{Standing, WhoAmI, whoami};
 
@@ -71,7 +71,7 @@ pub fn open_root(path: &Path, passphrase: &[u8]) -> Result<RootSeed, Failure> {
 /// Refuses a root credential that is not that of the tree in the node's directory `dir`.
 pub fn refuse_other_root(dir: &Path, root: &Credential) -> Result<(), Failure> {
     let storage = FileStorage::open(dir).map_err(|error| Failure::problem(error.to_string(), ""))?;
-    let genesis = whoami::genesis(&storage)?;
+    let genesis = identity::read_genesis(&storage)?;
     match genesis.root() == root {
         true => Ok(()),
         false => Err(Failure::refused(

@@ -47,7 +47,7 @@ pub struct Standing {
 /// Who `principal` is in the tree of the node's directory `dir`; without one, who its node is.
 pub fn whoami(dir: &Path, principal: Option<Credential>) -> Result<WhoAmI, Failure> {
     let storage = FileStorage::open(dir).map_err(|error| Failure::problem(error.to_string(), ""))?;
-    let genesis = genesis(&storage)?;
+    let genesis = identity::read_genesis(&storage)?;
     let principal = match principal {
         Some(principal) => principal,
         None => *NodeIdentity::load(&storage)?.who.credential(),
@@ -59,11 +59,6 @@ pub fn whoami(dir: &Path, principal: Option<Credential>) -> Result<WhoAmI, Failu
     zones.sort_by_key(|standing| (!standing.is_top, standing.zone));
     let is_root = principal == *genesis.root();
     Ok(WhoAmI { id: principal.id(), public: principal.to_string(), tree: *genesis.tree(), is_root, zones })
-}
-
-/// The tree's first record.
-pub(super) fn genesis(storage: &dyn Storage) -> Result<Genesis, Failure> {
-    Genesis::decode(&identity::read(storage, layout::GENESIS)?).map_err(|error| damaged(layout::GENESIS, error))
 }
 
 /// The zones that the directory holds. Beside theirs, `zones` has the file that names the top one.

@@ -31,13 +31,18 @@ enum Change {
 
 /// A verified access log.
 ///
-/// The root may do everything, always, and no record can change that. The zone's creator is an admin from position
+/// The root that the zone obeys may do everything, and no record but a succession can change that; until the first one
+/// it is the root under which the zone was born. The zone's creator is an admin from position
 /// 0 until a record is about it. Everything else is as the newest record about a principal says.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     tree: TreeId,
     zone: ZoneId,
+    genesis: Genesis,
+    /// The root that the zone obeys.
     root: Credential,
+    /// The same, with all before it: from which position on, and which of the tree's roots.
+    roots: Vec<(Position, usize, Credential)>,
     records: Vec<AccessRecord>,
     positions: HashMap<RecordHash, Position>,
     histories: BTreeMap<PrincipalId, History>,
@@ -53,12 +58,16 @@ impl AccessLog {
         if birth.tree() != genesis.tree() {
             return Err(AccessError::Chain { number: 0 });
         }
+        let unknown = || AccessError::UnknownSuccession(*birth.succession());
+        let (place, root) = genesis.root_under(birth.succession()).ok_or_else(unknown)?;
         let creator = *birth.creator();
         let first = Change::Granted { rights: Rights::Admin, until: None };
         Ok(Self {
             tree,
             zone,
-            root: *genesis.root(),
+            root: *root,
+            roots: vec![(0, place, *root)],
+            genesis: genesis.clone(),
             records: Vec::new(),
             positions: HashMap::from([(RecordHash(zone.0), 0)]),
             histories: BTreeMap::from([(
@@ -107,17 +116,23 @@ impl AccessLog {
     pub fn append(&mut self, record: AccessRecord) -> Result<&AccessRecord, AccessError> {
         self.check(&record)?;
         let position = self.records.len() + 1;
-        let statement = record.statement();
-        let history = self
-            .histories
-            .entry(statement.action.principal())
-            .or_insert_with(|| History { credential: None, changes: Vec::new() });
-        match &statement.action {
+        match &record.statement().action {
             Action::Grant { principal, rights, until } => {
+                let history = self.history(principal.id());
                 history.credential = Some(*principal);
                 history.changes.push((position, Change::Granted { rights: *rights, until: *until }));
             }
-            Action::Revoke { last, .. } => history.changes.push((position, Change::Revoked { last: *last })),
+            Action::Revoke { principal, last } => {
+                self.history(*principal).changes.push((position, Change::Revoked { last: *last }));
+            }
+            Action::Succeed { succession, last, .. } => {
+                let (place, root) = self.genesis.root_under(succession).expect("it was checked");
+                self.roots.push((position, place, *root));
+                let before = std::mem::replace(&mut self.root, *root);
+                let history = self.history(before.id());
+                history.credential = Some(before);
+                history.changes.push((position, Change::Revoked { last: *last }));
+            }
         }
         self.positions.insert(record.hash(), position);
         self.records.push(record);
@@ -169,7 +184,7 @@ impl AccessLog {
                 revision > last.revision || (revision == last.revision && *head != last.hash)
             }
         });
-        match ended && *signer != self.root.id() {
+        match ended {
             true => Err(AccessError::Revoked { principal: *signer, head: *head, revision }),
             false => Ok(()),
         }
@@ -205,6 +220,16 @@ impl AccessLog {
         &self.records
     }
 
+    /// The root that the zone obeys.
+    pub fn root(&self) -> &Credential {
+        &self.root
+    }
+
+    /// Whether the zone obeys the tree's newest root, as far as successions are known here.
+    pub fn obeys_newest_root(&self) -> bool {
+        self.root == *self.genesis.root()
+    }
+
     /// The tree.
     pub fn tree(&self) -> &TreeId {
         &self.tree
@@ -229,6 +254,9 @@ impl AccessLog {
             return Err(AccessError::Chain { number });
         }
         let not_admin = || AccessError::NotAdmin { number, signer: statement.signer };
+        if let Action::Succeed { succession, root, .. } = &statement.action {
+            return self.check_succession(record, succession, root);
+        }
         let signer = self.credential(&statement.signer).ok_or_else(not_admin)?;
         if !record.is_signed_by(&signer.verifying_key) {
             return Err(AccessError::Signature { number });
@@ -239,12 +267,34 @@ impl AccessLog {
         self.check_action(number, &statement.action)
     }
 
+    /// Only the root that follows says that it does, in each zone.
+    fn check_succession(
+        &self,
+        record: &AccessRecord,
+        succession: &RecordHash,
+        root: &PrincipalId,
+    ) -> Result<(), AccessError> {
+        let Statement { number, signer, .. } = *record.statement();
+        let unknown = || AccessError::UnknownSuccession(*succession);
+        let (place, successor) = self.genesis.root_under(succession).ok_or_else(unknown)?;
+        if signer != successor.id() || signer != *root {
+            return Err(AccessError::NotAdmin { number, signer });
+        }
+        if !record.is_signed_by(&successor.verifying_key) {
+            return Err(AccessError::Signature { number });
+        }
+        match self.roots.last().is_some_and(|(_, newest, _)| place > *newest) {
+            true => Ok(()),
+            false => Err(AccessError::NotNewer { number }),
+        }
+    }
+
     /// Losing rights always takes a revocation, because only that names the last head that still counts.
     fn check_action(&self, number: u64, action: &Action) -> Result<(), AccessError> {
         let principal = action.principal();
         match action {
             Action::Revoke { .. } if principal == self.root.id() => Err(AccessError::RevokesRoot { number }),
-            Action::Revoke { .. } => Ok(()),
+            Action::Revoke { .. } | Action::Succeed { .. } => Ok(()),
             Action::Grant { rights, until, .. } => match self.changes(&principal).last() {
                 Some((_, Change::Granted { rights: old, until: old_until }))
                     if rights < old || ends_before(*until, *old_until) =>
@@ -257,7 +307,7 @@ impl AccessLog {
     }
 
     fn rights(&self, principal: &PrincipalId, position: Position, at: Timestamp) -> Option<Rights> {
-        if *principal == self.root.id() {
+        if *principal == self.root_at(position).id() {
             return Some(Rights::Admin);
         }
         let newest = self.changes(principal).iter().rev().find(|(made, _)| *made <= position)?;
@@ -265,6 +315,16 @@ impl AccessLog {
             Change::Granted { rights, until } if until.is_none_or(|until| at <= until) => Some(rights),
             _ => None,
         }
+    }
+
+    /// The root that counted when the log had so many records.
+    fn root_at(&self, position: Position) -> &Credential {
+        let obeyed = self.roots.iter().rev().find(|(from, ..)| *from <= position);
+        &obeyed.expect("a zone obeys a root from its birth on").2
+    }
+
+    fn history(&mut self, principal: PrincipalId) -> &mut History {
+        self.histories.entry(principal).or_insert_with(|| History { credential: None, changes: Vec::new() })
     }
 
     fn changes(&self, principal: &PrincipalId) -> &[(Position, Change)] {

@@ -66,6 +66,15 @@ pub enum AccessError {
         /// Whose rights would shrink.
         principal: PrincipalId,
     },
+    /// A zone or its log obeys a root that the tree's list of successions does not know, or goes back to an older one.
+    #[error("the zone obeys succession {0}, which is not among those of the tree at hand: fetch its file `succession`")]
+    UnknownSuccession(RecordHash),
+    /// A record would make the zone obey a root that it obeys already, or one before that.
+    #[error("access record {number} names no newer root than the zone obeys already")]
+    NotNewer {
+        /// The record's place in the log.
+        number: u64,
+    },
     /// The log has no room for one more record.
     #[error("the access log of the zone is full at {records} records")]
     Full {

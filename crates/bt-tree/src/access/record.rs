@@ -60,6 +60,15 @@ pub enum Action {
         /// The zone's head at that moment, by whomever it was signed; none where the zone had no head.
         last: Option<LastHead>,
     },
+    /// From here on the zone obeys the tree's newest root, and no longer the one before.
+    Succeed {
+        /// The succession, as the tree's list has it.
+        succession: RecordHash,
+        /// The root from now on, who signs this record.
+        root: PrincipalId,
+        /// As in a revocation: the last head of the root before that counts.
+        last: Option<LastHead>,
+    },
 }
 
 impl Action {
@@ -68,6 +77,7 @@ impl Action {
         match self {
             Self::Grant { principal, .. } => principal.id(),
             Self::Revoke { principal, .. } => *principal,
+            Self::Succeed { root, .. } => *root,
         }
     }
 }

@@ -143,7 +143,7 @@ fn rights_shrink_only_by_a_revocation() {
 fn the_creator_of_a_zone_is_its_first_admin_until_revoked() {
     let World { genesis, birth, root, node, .. } = World::new();
     let mut entropy = crate::testing::SeededEntropy::new(4);
-    let child = crate::Birth::create(&node, genesis.tree(), Some(*birth.zone()), &mut entropy).unwrap();
+    let child = crate::Birth::create(&node, &genesis, Some(*birth.zone()), &mut entropy).unwrap();
     let mut log = AccessLog::new(&genesis, &child).unwrap();
     assert!(may_write(&log, &node, NOW));
     log.decide(&node, NOW, grant(&store(3), Rights::Read)).unwrap();
