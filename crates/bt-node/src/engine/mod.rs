@@ -103,8 +103,8 @@ struct Flushing {
     head: HeadHash,
     committed: Timestamp,
     lease_token: u64,
-    /// Memory for the next segment.
-    memory: Vec<u8>,
+    /// Memory for the next segments, while there is much to write.
+    memory: Vec<Vec<u8>>,
     /// The root of the newest head.
     root: Option<(BlockRef, u8)>,
     /// The root of the head before, once this process has published one.
