@@ -4,7 +4,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    bench, check, completions, init, inspect, man, mount, principal, reclaim, snapshot, status, sync, unmount, whoami,
+    bench, check, completions, init, inspect, man, mount, node, principal, reclaim, snapshot, status, sync, unmount,
+    whoami,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     Inspect(inspect::Inspect),
     Reclaim(reclaim::Reclaim),
+    Node(node::Node),
     Principal(principal::Principal),
     Whoami(whoami::Whoami),
     Bench(bench::Bench),

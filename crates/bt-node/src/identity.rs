@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bt_base::{PrincipalId, TreeId, ZoneId};
-use bt_crypto::{KeyStore, SoftwareKeyStore};
+use bt_crypto::KeyStore;
 use bt_store::Storage;
-use bt_tree::{AccessLog, Birth, EpochList, Genesis, Keyring};
+use bt_tree::{AccessLog, Birth, EpochError, EpochList, Genesis, Keyring};
 use zeroize::Zeroizing;
 
 use crate::control::Failure;
 use crate::layout::{self, ZoneLayout};
+use crate::node_key::{NodeKey, key_failure};
 
 /// The largest record file that is read.
 const FILE_SIZE: u64 = 256 << 20;
@@ -19,6 +20,8 @@ pub(crate) struct NodeIdentity {
     pub(crate) genesis: Genesis,
     /// Certifies session keys, and opens the boxes of epochs.
     pub(crate) who: Arc<dyn KeyStore>,
+    /// The node's own key.
+    pub(crate) key: NodeKey,
 }
 
 impl NodeIdentity {
@@ -27,8 +30,8 @@ impl NodeIdentity {
         check_format(storage)?;
         let genesis = read_genesis(storage)?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
-        let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
-        Ok(Self { genesis, who: Arc::new(node) })
+        let key = NodeKey::decode(&node)?;
+        Ok(Self { genesis, who: key.store(), key })
     }
 
     /// The tree.
@@ -65,10 +68,7 @@ impl ZoneIdentity {
             .map_err(|error| damaged(&layout.access(), error))?;
         let epochs = EpochList::decode(&access, &read(storage, &layout.epochs())?)
             .map_err(|error| damaged(&layout.epochs(), error))?;
-        let keys = epochs.open_with(&*node.who).map_err(|error| {
-            let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
-            Failure::refused(what, "use the node.key that was admitted to this tree")
-        })?;
+        let keys = epochs.open_with(&*node.who).map_err(|error| not_opened(&node, &error))?;
         Ok(Self { node, birth, access, keys, layout })
     }
 
@@ -80,6 +80,17 @@ impl ZoneIdentity {
     /// The tree.
     pub(crate) fn tree(&self) -> &TreeId {
         self.node.tree()
+    }
+}
+
+fn not_opened(node: &NodeIdentity, error: &EpochError) -> Failure {
+    let other = || {
+        let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
+        Failure::refused(what, "use the node.key that was admitted to this tree")
+    };
+    match error {
+        EpochError::Key(error) => key_failure(error, other),
+        _ => other(),
     }
 }
 

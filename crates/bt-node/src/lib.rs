@@ -17,6 +17,7 @@ mod init;
 mod layout;
 mod mountfs;
 mod node;
+mod node_key;
 pub mod options;
 mod service;
 mod system;

@@ -7,6 +7,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod mount;
+pub(crate) mod node;
 pub(crate) mod principal;
 pub(crate) mod reclaim;
 pub(crate) mod snapshot;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Reclaim(arguments) => reclaim::run(&arguments),
+        Command::Node(arguments) => node::run(&arguments),
         Command::Principal(arguments) => principal::run(&arguments),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -11,7 +11,7 @@ use bt_vfs::ShareRange;
 use super::Engine;
 use crate::control::report::{CheckReport, Problem};
 use crate::control::{Failure, Progress};
-use crate::options::{Compression, InitOptions, OpenOptions};
+use crate::options::{Compression, InitOptions, NodeKeyOptions, OpenOptions};
 
 pub(crate) const ROOT: u64 = ROOT_INODE;
 
@@ -31,7 +31,8 @@ impl TestZone {
     }
 
     pub(crate) fn on(storage: MemoryStorage, compression: Option<Compression>) -> Self {
-        let options = InitOptions { passphrase: b"secret".to_vec().into(), compression };
+        let options =
+            InitOptions { passphrase: b"secret".to_vec().into(), compression, node_key: NodeKeyOptions::File };
         crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST).unwrap();
         let engine = open(&storage).unwrap();
         Self { storage, engine }
