@@ -48,7 +48,7 @@ impl Zone {
 
     fn reader(&self) -> BatchReader<'_> {
         let start = JournalPosition { id: JOURNAL, covered: 0, next_batch: 0, previous_batch_hash: [0; 32], offset: 0 };
-        BatchReader::new(self.cipher(), &self.log, &start)
+        BatchReader::new(self.cipher(), &self.log, self.log.newest(), &start)
     }
 }
 

@@ -83,7 +83,9 @@ fn cases() -> Vec<Case> {
         case("head", SignedHead::sign(empty_head(), &WORLD.session).unwrap().to_bytes(), |bytes| {
             SignedHead::decode(bytes).is_ok_and(|head| head.verify(&WORLD.log).is_ok())
         }),
-        case("batch", batch, |bytes| BatchReader::new(journal_cipher(), &WORLD.log, &JOURNAL).open(bytes).is_ok()),
+        case("batch", batch, |bytes| {
+            BatchReader::new(journal_cipher(), &WORLD.log, WORLD.log.newest(), &JOURNAL).open(bytes).is_ok()
+        }),
     ]
 }
 
@@ -170,7 +172,7 @@ proptest! {
         for payload in &payloads {
             writer.seal(NOW, writer.next_record(), 2, payload, &mut file).unwrap();
         }
-        let (mut reader, mut at) = (BatchReader::new(journal_cipher(), &WORLD.log, &JOURNAL), 0);
+        let (mut reader, mut at) = (BatchReader::new(journal_cipher(), &WORLD.log, WORLD.log.newest(), &JOURNAL), 0);
         for payload in &payloads {
             let opened = reader.open(&file[at..]).unwrap();
             prop_assert_eq!(&opened.payload, payload);

@@ -11,6 +11,7 @@ use bt_base::{HeadHash, JournalId, RecordHash, Revision, SegmentId, Timestamp, T
 use crate::access::{AccessError, AccessLog};
 use crate::block::BlockRef;
 use crate::envelope::{Envelope, Kind};
+use crate::epoch::EpochList;
 use crate::session::{SessionCertificate, SessionError, SessionKey};
 
 const KIND: Kind = Kind { what: "head", label: label::HEAD, limit: SignedHead::LIMIT };
@@ -59,6 +60,14 @@ pub enum HeadError {
         /// Which right was missing.
         error: AccessError,
     },
+    /// The head obeys an older access record than its epoch was made for, or its epoch is none of the zone's.
+    #[error("the head of revision {revision} is outdated: it does not obey the access record of its epoch {epoch}")]
+    Outdated {
+        /// The head's revision.
+        revision: Revision,
+        /// The epoch that it names.
+        epoch: u32,
+    },
     /// The head does not continue the one it was compared with.
     #[error("the head of revision {revision} does not follow the head of revision {previous}: its {what} is wrong")]
     NotSuccessor {
@@ -69,6 +78,13 @@ pub enum HeadError {
         /// The field that does not fit.
         what: &'static str,
     },
+}
+
+impl HeadError {
+    /// Whether the head is whole and rightly signed, but by one who had no right to sign it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Access { error: AccessError::Denied { .. } | AccessError::Revoked { .. }, .. })
+    }
 }
 
 /// Where reading of the journal goes on after a head.
@@ -212,14 +228,30 @@ impl SignedHead {
         Ok(&self.head)
     }
 
+    /// Checks that the head's epoch is one of the zone's, and that it obeys the access record of that epoch or a later
+    /// one. The head must have been verified against `log`.
+    pub fn verify_epoch(&self, epochs: &EpochList, log: &AccessLog) -> Result<(), HeadError> {
+        let Head { revision, epoch, access, .. } = self.head;
+        let made_for = epoch.checked_sub(1).and_then(|at| epochs.records().get(at as usize));
+        let obeys = made_for.map(|record| log.is_at_or_after(&access, &record.statement().access));
+        match obeys {
+            Some(Ok(true)) => Ok(()),
+            Some(Err(error)) => Err(HeadError::Access { revision, error }),
+            Some(Ok(false)) | None => Err(HeadError::Outdated { revision, epoch }),
+        }
+    }
+
     /// Checks that this head continues `previous` in the same zone: one revision on, naming its hash, with no older
-    /// epoch, lease token or access record, and with a new journal where the epoch is new: a journal's key is that
-    /// of the head's epoch. Both heads must have been verified against `log`.
+    /// epoch, lease token, access record or time, and with a new journal or none where the epoch is new: a journal's key is
+    /// that of the head's epoch. Both heads must have been verified against `log`.
     pub fn verify_follows(&self, previous: &SignedHead, log: &AccessLog) -> Result<(), HeadError> {
         let (head, before) = (&self.head, &previous.head);
         let access = log
             .is_at_or_after(&head.access, &before.access)
             .map_err(|error| HeadError::Access { revision: head.revision, error })?;
+        let keeps_no_old_journal = head.epoch == before.epoch
+            || head.journal.id != before.journal.id
+            || head.journal.id == JournalId::default();
         let checks = [
             ("zone", head.tree == before.tree && head.zone == before.zone),
             ("revision", before.revision.0.checked_add(1) == Some(head.revision.0)),
@@ -227,7 +259,8 @@ impl SignedHead {
             ("epoch", head.epoch >= before.epoch),
             ("lease token", head.lease_token >= before.lease_token),
             ("access record", access),
-            ("journal", head.epoch == before.epoch || head.journal.id != before.journal.id),
+            ("time", head.time >= before.time),
+            ("journal", keeps_no_old_journal),
         ];
         match checks.into_iter().find(|(_, holds)| !holds) {
             None => Ok(()),

@@ -29,6 +29,19 @@ enum Change {
     Revoked { last: Option<LastHead> },
 }
 
+/// What a principal may do now, and by whose word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// Who.
+    pub principal: PrincipalId,
+    /// What.
+    pub rights: Rights,
+    /// The last time at which it holds; none for no end.
+    pub until: Option<Timestamp>,
+    /// Who granted it and when; none for the root, and for the zone's creator while no record is about it.
+    pub granted: Option<(PrincipalId, Timestamp)>,
+}
+
 /// A verified access log.
 ///
 /// The root that the zone obeys may do everything, and no record but a succession can change that; until the first one
@@ -100,16 +113,21 @@ impl AccessLog {
         time: Timestamp,
         action: Action,
     ) -> Result<&AccessRecord, AccessError> {
-        let statement = Statement {
+        let statement = self.next_statement(signer.credential().id(), time, action);
+        self.append(AccessRecord::sign(signer, statement)?)
+    }
+
+    /// What the next record would say, for `signer` to sign elsewhere. `time` is raised as [`AccessLog::decide`] does.
+    pub fn next_statement(&self, signer: PrincipalId, time: Timestamp, action: Action) -> Statement {
+        Statement {
             tree: self.tree,
             zone: self.zone,
             number: self.records.len() as u64,
             previous: self.newest(),
             time: time.max(self.newest_time()),
-            signer: signer.credential().id(),
+            signer,
             action,
-        };
-        self.append(AccessRecord::sign(signer, statement)?)
+        }
     }
 
     /// Verifies a record and appends it.
@@ -201,6 +219,18 @@ impl AccessLog {
         Some((rights, until))
     }
 
+    /// Checks that a journal batch counts: its signer may write under the record of the head that the journal follows,
+    /// and no later record revokes it. (Whoever is granted the right again begins with a head under the new record.)
+    pub fn accepts_batch(&self, signer: &PrincipalId, record: &RecordHash, at: Timestamp) -> Result<(), AccessError> {
+        self.may_write(signer, record, at)?;
+        let position = self.position(record)?;
+        let mut later = self.changes(signer).iter().filter(|(made, _)| *made > position);
+        match later.any(|(_, change)| matches!(change, Change::Revoked { .. })) {
+            true => Err(AccessError::Ended { principal: *signer }),
+            false => Ok(()),
+        }
+    }
+
     /// Everyone who may read at the time `at` under all records, the root always and first, each once.
     pub fn readers(&self, at: Timestamp) -> Vec<Credential> {
         let root = self.root.id();
@@ -208,6 +238,53 @@ impl AccessLog {
         let may_read = others.filter(|(principal, _)| self.rights(principal, self.records.len(), at).is_some());
         let credentials = may_read.filter_map(|(_, history)| history.credential);
         std::iter::once(self.root).chain(credentials).collect()
+    }
+
+    /// What everyone may do at the time `at` under all records, the root first, then in the order of ids.
+    pub fn grants(&self, at: Timestamp) -> Vec<Grant> {
+        let root = self.root.id();
+        let others = self.histories.keys().filter(|principal| **principal != root);
+        let granted = std::iter::once(&root).chain(others).filter_map(|principal| self.newest_grant(principal));
+        granted.filter(|grant| grant.until.is_none_or(|until| at <= until)).collect()
+    }
+
+    /// What the newest record gives a principal, whether or not its time is over; none where it gives nothing.
+    pub fn newest_grant(&self, principal: &PrincipalId) -> Option<Grant> {
+        if *principal == self.root.id() {
+            return Some(Grant { principal: *principal, rights: Rights::Admin, until: None, granted: None });
+        }
+        self.grant_of(principal, self.changes(principal).last()?)
+    }
+
+    /// What a principal may do under everything decided up to `record`, whether or not its time is over; none where
+    /// that is nothing, or the record is not in the log.
+    pub fn grant_under(&self, principal: &PrincipalId, record: &RecordHash) -> Option<Grant> {
+        let position = self.position(record).ok()?;
+        if *principal == self.root_at(position).id() {
+            return Some(Grant { principal: *principal, rights: Rights::Admin, until: None, granted: None });
+        }
+        let change = self.changes(principal).iter().rev().find(|(made, _)| *made <= position)?;
+        self.grant_of(principal, change)
+    }
+
+    fn grant_of(&self, principal: &PrincipalId, change: &(Position, Change)) -> Option<Grant> {
+        let (position, change) = *change;
+        let Change::Granted { rights, until } = change else { return None };
+        let record = position.checked_sub(1).map(|at| self.records[at].statement());
+        let granted = record.map(|statement| (statement.signer, statement.time));
+        Some(Grant { principal: *principal, rights, until, granted })
+    }
+
+    /// The last time, from `at` on, at which everyone who may do something at the time `at` still may; none where
+    /// nobody's rights have an end.
+    pub fn holds_until(&self, at: Timestamp) -> Option<Timestamp> {
+        let root = self.root.id();
+        let others = self.histories.iter().filter(|(principal, _)| **principal != root);
+        let ends = others.filter_map(|(_, history)| match history.changes.last()?.1 {
+            Change::Granted { until, .. } => until.filter(|until| at <= *until),
+            Change::Revoked { .. } => None,
+        });
+        ends.min()
     }
 
     /// Whether the record `later` is the record `earlier` or comes after it.

@@ -9,8 +9,8 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
-pub use log::AccessLog;
-pub use record::{AccessRecord, Action, LastHead, Rights};
+pub use log::{AccessLog, Grant};
+pub use record::{AccessRecord, Action, LastHead, Rights, Statement};
 
 use bt_base::codec::DecodeError;
 use bt_base::{HeadHash, PrincipalId, RecordHash, Revision, Timestamp, ZoneId};
@@ -105,6 +105,12 @@ pub enum AccessError {
         head: HeadHash,
         /// Its revision.
         revision: Revision,
+    },
+    /// A journal batch was signed by a principal that was revoked after the head that the journal follows.
+    #[error("it is signed by {principal}, whose rights ended with the head before it")]
+    Ended {
+        /// Who signed.
+        principal: PrincipalId,
     },
     /// The signer's key did not sign.
     #[error("the access record could not be signed: {0}")]

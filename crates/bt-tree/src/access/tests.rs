@@ -174,3 +174,47 @@ fn the_golden_log_is_understood() {
     assert_eq!(log.newest().to_string(), "d353f47a19b3f0a04ffd63c53c6fa800a07cbddcd4733eaa4ccaf53edd77b36d");
     assert!(may_write(&log, &store(3), later(9)) && !may_write(&log, &node, later(9)));
 }
+
+#[test]
+fn what_everyone_may_do_is_listed_with_who_granted_it() {
+    let World { mut log, root, node, .. } = World::new();
+    let (admin, guest) = (store(3), store(4));
+    log.decide(&root, later(1), grant(&admin, Rights::Admin)).unwrap();
+    let until = Some(later(100));
+    log.decide(&admin, later(2), Action::Grant { principal: *guest.credential(), rights: Rights::Read, until })
+        .unwrap();
+    let listed = |log: &AccessLog, at| {
+        let mut grants = log.grants(at);
+        grants[1..].sort_by_key(|grant| grant.granted.map(|(_, time)| time));
+        grants
+    };
+    let id = |store: &SoftwareKeyStore| store.credential().id();
+    let expected = [
+        Grant { principal: id(&root), rights: Rights::Admin, until: None, granted: None },
+        Grant { principal: id(&node), rights: Rights::Write, until: None, granted: Some((id(&root), NOW)) },
+        Grant { principal: id(&admin), rights: Rights::Admin, until: None, granted: Some((id(&root), later(1))) },
+        Grant { principal: id(&guest), rights: Rights::Read, until, granted: Some((id(&admin), later(2))) },
+    ];
+    assert_eq!(listed(&log, later(100)), expected);
+    assert_eq!(listed(&log, later(101)), expected[..3], "the guest's time is over");
+    let under = |principal, record: usize| log.grant_under(&id(principal), &log.records()[record].hash());
+    assert_eq!((under(&node, 0), under(&admin, 0)), (Some(expected[1]), None));
+    assert_eq!((under(&admin, 1), under(&root, 0)), (Some(expected[2]), Some(expected[0])));
+    log.decide(&admin, later(3), revoke(&node, None)).unwrap();
+    assert!(listed(&log, later(4)).iter().all(|grant| grant.principal != id(&node)));
+}
+
+#[test]
+fn the_next_end_of_a_right_is_known() {
+    let World { mut log, root, .. } = World::new();
+    assert_eq!(log.holds_until(NOW), None);
+    for (seed, end) in [(3, 10), (4, 20)] {
+        let principal = *store(seed).credential();
+        log.decide(&root, NOW, Action::Grant { principal, rights: Rights::Read, until: Some(later(end)) }).unwrap();
+    }
+    assert_eq!(log.holds_until(NOW), Some(later(10)));
+    assert_eq!(log.holds_until(later(10)), Some(later(10)));
+    assert_eq!(log.holds_until(later(11)), Some(later(20)));
+    log.decide(&root, NOW, revoke(&store(4), None)).unwrap();
+    assert_eq!(log.holds_until(later(11)), None);
+}

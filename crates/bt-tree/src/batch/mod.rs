@@ -136,6 +136,12 @@ pub enum BatchError {
 }
 
 impl BatchError {
+    /// Whether the batch is whole and rightly signed, but by one whose rights were taken away: it and all that follows
+    /// do not count.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Access { error: AccessError::Ended { .. }, .. })
+    }
+
     /// Whether this is what the end of a journal may look like: nothing, an older batch that was not overwritten yet,
     /// or one that a crash cut short. Otherwise the journal is damaged, or not for this program to read.
     ///

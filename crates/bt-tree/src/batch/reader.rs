@@ -1,7 +1,7 @@
 //! Verifying and opening batches.
 
 use bt_base::label::JOURNAL_BATCH;
-use bt_base::{JournalId, Timestamp};
+use bt_base::{JournalId, RecordHash, Timestamp};
 use bt_crypto::{JournalCipher, PreparedKey, Signature};
 
 use super::BatchError;
@@ -36,6 +36,8 @@ pub struct OpenedBatch {
 pub struct BatchReader<'a> {
     cipher: JournalCipher,
     log: &'a AccessLog,
+    /// The access record of the head that the batches follow.
+    access: RecordHash,
     journal: JournalId,
     next_number: u64,
     next_record: Option<u64>,
@@ -60,11 +62,13 @@ struct Verified<'b> {
 }
 
 impl<'a> BatchReader<'a> {
-    /// A reader that goes on at `position`; `cipher` is that of the journal, `log` the zone's newest.
-    pub fn new(cipher: JournalCipher, log: &'a AccessLog, position: &JournalPosition) -> Self {
+    /// A reader that goes on at `position` of a head; `cipher` is that of the journal, `log` the zone's newest, `access`
+    /// the record that the head obeys.
+    pub fn new(cipher: JournalCipher, log: &'a AccessLog, access: RecordHash, position: &JournalPosition) -> Self {
         Self {
             cipher,
             log,
+            access,
             journal: position.id,
             next_number: position.next_batch,
             next_record: None,
@@ -167,7 +171,7 @@ impl<'a> BatchReader<'a> {
         };
         signer.certificate.check_time(at).map_err(session)?;
         self.log
-            .may_write(&signer.certificate.node().id(), &self.log.newest(), at)
+            .accepts_batch(&signer.certificate.node().id(), &self.access, at)
             .map_err(|error| BatchError::Access { number, error })?;
         Ok(self.signer.insert(signer))
     }

@@ -43,7 +43,7 @@ fn cipher(world: &World) -> JournalCipher {
 }
 
 fn reader<'a>(world: &World, log: &'a AccessLog) -> BatchReader<'a> {
-    BatchReader::new(cipher(world), log, &START)
+    BatchReader::new(cipher(world), log, log.newest(), &START)
 }
 
 fn open_first(world: &World, bytes: &[u8]) -> Result<OpenedBatch, BatchError> {
@@ -193,7 +193,8 @@ fn a_batch_of_another_journal_is_refused() {
     let mut journal = Journal::new();
     let bytes = journal.seal(1, b"one").0;
     let elsewhere = JournalPosition { id: JournalId([5; 32]), ..START };
-    let mut reader = BatchReader::new(cipher(&journal.world), &journal.world.log, &elsewhere);
+    let mut reader =
+        BatchReader::new(cipher(&journal.world), &journal.world.log, journal.world.log.newest(), &elsewhere);
     assert!(matches!(reader.open(&bytes), Err(BatchError::OtherJournal { .. })));
     assert!(!reader.is_good_later_batch(&bytes));
 }
@@ -257,7 +258,8 @@ fn reading_goes_on_in_the_middle_of_a_journal() {
     let (_, first) = journal.seal(1, b"covered");
     let second = journal.seal(1, b"not covered").0;
     let position = JournalPosition { next_batch: 1, previous_batch_hash: first.hash, covered: 101, ..START };
-    let mut reader = BatchReader::new(cipher(&journal.world), &journal.world.log, &position);
+    let mut reader =
+        BatchReader::new(cipher(&journal.world), &journal.world.log, journal.world.log.newest(), &position);
     assert_eq!(reader.open(&second).unwrap().payload, b"not covered");
 }
 
@@ -269,7 +271,8 @@ fn only_records_that_the_head_covers_may_be_left_out() {
     let second = journal.seal(1, b"record 105").0;
     for (covered, continues) in [(104, true), (105, true), (103, false)] {
         let head = JournalPosition { covered, ..START };
-        let mut reader = BatchReader::new(cipher(&journal.world), &journal.world.log, &head);
+        let mut reader =
+            BatchReader::new(cipher(&journal.world), &journal.world.log, journal.world.log.newest(), &head);
         reader.open(&first).unwrap();
         let result = reader.open(&second);
         assert_eq!(result.is_ok(), continues, "covered up to {covered}: {result:?}");
@@ -282,7 +285,8 @@ fn a_first_batch_that_begins_after_what_the_head_covers_is_refused() {
     let bytes = journal.seal(1, b"record 100").0;
     for (covered, continues) in [(98, false), (99, true), (100, true)] {
         let head = JournalPosition { covered, ..START };
-        let result = BatchReader::new(cipher(&journal.world), &journal.world.log, &head).open(&bytes);
+        let result = BatchReader::new(cipher(&journal.world), &journal.world.log, journal.world.log.newest(), &head)
+            .open(&bytes);
         assert_eq!(result.is_ok(), continues, "covered up to {covered}: {result:?}");
     }
 }

@@ -96,6 +96,13 @@ impl EpochList {
         })
     }
 
+    /// The last time at which [`EpochList::is_current`] holds for a clock that never goes back; none where it does
+    /// not hold any more.
+    pub fn current_until(&self, log: &AccessLog) -> Option<Timestamp> {
+        let EpochStatement { access, time, .. } = *self.records.last()?.statement();
+        (access == log.newest()).then(|| log.holds_until(time).unwrap_or(Timestamp::new(i64::MAX, 0)))
+    }
+
     /// Opens the newest epoch's box of the principal in `store`, and with that key all epochs before.
     pub fn open_with(&self, store: &dyn KeyStore) -> Result<Keyring, EpochError> {
         let mut records = self.records.iter().rev();

@@ -1,5 +1,6 @@
 //! Who gets which keys.
 
+use bt_base::Timestamp;
 use bt_crypto::{EpochKey, KeyStore, SoftwareKeyStore};
 
 use super::*;
@@ -51,6 +52,22 @@ fn every_reader_and_the_root_find_all_keys() {
     for reader in [&zone.world.root, &zone.world.node, &store(3)] {
         assert_eq!(keys(&decoded.open_with(reader).unwrap()), keys(&zone.keyring));
     }
+}
+
+#[test]
+fn an_epoch_is_current_until_somebody_s_right_ends_or_something_is_decided() {
+    let mut zone = Zone::new();
+    assert_eq!(zone.list.current_until(&zone.world.log), Some(Timestamp::new(i64::MAX, 0)));
+    let principal = *store(3).credential();
+    zone.decide(Action::Grant { principal, rights: Rights::Read, until: Some(later(50)) });
+    assert_eq!(zone.list.current_until(&zone.world.log), None, "the guest has no box yet");
+    zone.advance(1);
+    assert_eq!(zone.list.current_until(&zone.world.log), Some(later(50)));
+    for seconds in [1, 2, 49, 50, 51, 60] {
+        assert_eq!(zone.list.is_current(&zone.world.log, later(seconds)), seconds <= 50, "after {seconds} s");
+    }
+    zone.advance(51);
+    assert_eq!(zone.list.current_until(&zone.world.log), Some(Timestamp::new(i64::MAX, 0)));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use bt_base::BlockHash;
 use bt_crypto::KeyStore;
 
 use super::*;
-use crate::access::{Action, LastHead};
-use crate::testing::{NOW, World, assert_only_exact, golden, later, session, store};
+use crate::access::{Action, LastHead, Rights};
+use crate::epoch::Keyring;
+use crate::testing::{NOW, SeededEntropy, World, assert_only_exact, golden, grant, later, session, store};
 
 fn example(world: &World) -> Head {
     let summary = |id, index_blocks| SegmentSummary {
@@ -138,19 +139,48 @@ fn a_summary_has_its_size() {
 fn only_the_next_head_follows() {
     let world = World::new();
     let sign = |head| SignedHead::sign(head, &world.session).unwrap();
-    let first = sign(example(&world));
-    let next = Head { revision: Revision(4), previous: first.hash(), time: later(1), ..example(&world) };
+    let first = sign(Head { time: later(1), ..example(&world) });
+    let next = Head { revision: Revision(4), previous: first.hash(), time: later(2), ..example(&world) };
     sign(next.clone()).verify_follows(&first, &world.log).unwrap();
+    let none = JournalPosition { id: JournalId::default(), ..next.journal };
+    sign(Head { epoch: 2, journal: none, ..next.clone() }).verify_follows(&first, &world.log).unwrap();
     for (what, wrong) in [
         ("revision", Head { revision: Revision(5), ..next.clone() }),
         ("previous head", Head { previous: HeadHash([1; 32]), ..next.clone() }),
         ("epoch", Head { epoch: 0, ..next.clone() }),
         ("journal", Head { epoch: 2, ..next.clone() }),
+        ("time", Head { time: NOW, ..next.clone() }),
         ("lease token", Head { lease_token: 3, ..next.clone() }),
         ("access record", Head { access: RecordHash(world.birth.zone().0), ..next.clone() }),
     ] {
         let error = sign(wrong).verify_follows(&first, &world.log).unwrap_err().to_string();
         assert!(error.ends_with(&format!("its {what} is wrong")), "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_head_obeys_the_record_of_its_epoch_or_a_later_one() {
+    let mut world = World::new();
+    let (mut epochs, mut keys) = (EpochList::new(&world.log), Keyring::default());
+    let mut advance = |world: &World| {
+        epochs.advance(&world.log, &mut keys, &world.session, NOW, &mut SeededEntropy::new(5)).unwrap();
+        epochs.clone()
+    };
+    let first = advance(&world);
+    let before = world.log.newest();
+    world.log.decide(&world.root, NOW, grant(&store(3), Rights::Read)).unwrap();
+    let verify = |epochs: &EpochList, epoch, access| {
+        let signed = SignedHead::sign(Head { epoch, access, ..example(&world) }, &world.session).unwrap();
+        signed.verify(&world.log).unwrap();
+        signed.verify_epoch(epochs, &world.log)
+    };
+    let second = advance(&world);
+    verify(&first, 1, before).unwrap();
+    verify(&second, 1, world.log.newest()).unwrap();
+    verify(&second, 2, world.log.newest()).unwrap();
+    for (epochs, epoch, access) in [(&second, 2, before), (&first, 2, world.log.newest()), (&second, 0, before)] {
+        let error = verify(epochs, epoch, access).unwrap_err();
+        assert!(matches!(error, HeadError::Outdated { .. }), "{error}");
     }
 }
 
