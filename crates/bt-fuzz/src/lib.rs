@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "container", run: store::container, seeds: store::container_seeds },
     Target { name: "locations", run: store::locations, seeds: store::locations_seeds },
     Target { name: "head-slots", run: store::head_slots, seeds: store::head_slots_seeds },
+    Target { name: "record-file", run: store::record_file, seeds: store::record_file_seeds },
     Target { name: "journal-file", run: store::journal_file, seeds: store::journal_file_seeds },
 ];
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bt_store::{Containers, Heads, JournalFile, MemoryStorage, Storage};
+use bt_store::{Containers, Heads, JournalFile, MemoryStorage, RecordFile, Storage};
 
 use crate::vector;
 
@@ -60,6 +60,18 @@ pub(crate) fn head_slots(data: &[u8]) {
 
 pub(crate) fn head_slots_seeds() -> Vec<Vec<u8>> {
     vec![vector("bt-store/vectors/head-slot-v1.bin")]
+}
+
+pub(crate) fn record_file(data: &[u8]) {
+    let file = RecordFile::new(storage_with("zone", &[("zone/history", data)]), "zone/history");
+    let Ok(loaded) = file.load() else { return };
+    file.replace(loaded.records.iter().map(Vec::as_slice)).expect("they were in such a file");
+    let again = file.load().expect("it was just written");
+    assert_eq!((again.records, again.damaged.len()), (loaded.records, 0), "records survive");
+}
+
+pub(crate) fn record_file_seeds() -> Vec<Vec<u8>> {
+    vec![vector("bt-store/vectors/records-v1.bin")]
 }
 
 pub(crate) fn journal_file(data: &[u8]) {

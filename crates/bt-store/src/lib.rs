@@ -19,6 +19,7 @@ pub mod heads;
 pub mod journal;
 pub mod limits;
 pub mod lock;
+pub mod records;
 pub mod storage;
 
 pub use ballast::Ballast;
@@ -27,4 +28,5 @@ pub use error::{Result, StoreError};
 pub use heads::{HeadCopy, Heads, LoadedHeads};
 pub use journal::{JournalFile, JournalPage};
 pub use lock::DirLock;
+pub use records::{LoadedRecords, RecordFile};
 pub use storage::{FaultStorage, FileStorage, MemoryStorage, Space, Storage, StorageFile, WriteMode};

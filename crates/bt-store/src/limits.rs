@@ -25,6 +25,10 @@ pub const LOCATIONS_REWRITE_ENTRIES: usize = 1024;
 pub const LOCATIONS_ENTRIES: u64 = 64 << 20;
 /// One slot of a file of heads, in bytes.
 pub const HEAD_SLOT_BYTES: u64 = 64 << 10;
+/// The longest record of a file of records, in bytes.
+pub const RECORD_BYTES: usize = 64 << 10;
+/// The longest file of records, in bytes.
+pub const RECORD_FILE_BYTES: u64 = 8 << 20;
 /// The size of a journal unless another is asked for, in bytes.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 /// The smallest journal, in bytes.
