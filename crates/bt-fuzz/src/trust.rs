@@ -152,7 +152,7 @@ pub(crate) fn batch(data: &[u8]) {
         previous_batch_hash: [0; 32],
         offset: 0,
     };
-    let mut reader = BatchReader::new(cipher([0; 32], &frame.journal), &WORLD.log, &position);
+    let mut reader = BatchReader::new(cipher([0; 32], &frame.journal), &WORLD.log, WORLD.log.newest(), &position);
     assert!(reader.open(data).is_err(), "nobody seals under a key of zeros");
     reader.is_good_later_batch(data);
 }

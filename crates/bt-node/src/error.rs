@@ -1,9 +1,10 @@
 //! Why the engine could not do something.
 
+use bt_base::PrincipalId;
 use bt_store::StoreError;
 use bt_tree::index::IndexError;
 use bt_tree::zone::ZoneError;
-use bt_tree::{BatchError, HeadError, SessionError};
+use bt_tree::{AccessError, BatchError, EpochError, HeadError, SessionError};
 use bt_vfs::{Refusal, VfsError};
 
 use crate::control::Failure;
@@ -29,6 +30,18 @@ pub enum EngineError {
     /// A journal batch could not be made or verified.
     #[error("the journal: {0}")]
     Batch(#[from] BatchError),
+    /// An access record does not count, or a right is missing.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The next epoch could not be made.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    /// A revocation names another head than the one after which it counts.
+    #[error("the revocation names a head after which others were published: sign it again")]
+    OutdatedHead,
+    /// The principal that this process acts for lost the right to write.
+    #[error("{0}, whom this process acts for, may not write the zone any more")]
+    RightsEnded(PrincipalId),
     /// Something before failed in a way that leaves the disk's content unknown.
     #[error("the zone takes no more changes, since {0}")]
     Stopped(String),
@@ -67,6 +80,9 @@ impl EngineError {
         let text = format!("{what}: {self}");
         match &self {
             Self::Refused(_) => Failure::refused(text, ""),
+            Self::Access(_) | Self::Epoch(_) => Failure::refused(text, "`bt access list` shows who may do what"),
+            Self::OutdatedHead => Failure::refused(text, "run the command again; unmount first where it goes on"),
+            Self::RightsEnded(_) => Failure::refused(text, "have an admin grant it, then mount again"),
             Self::Stopped(_) => Failure::refused(text, "unmount and mount again; then run `bt check`"),
             Self::Zone(_) | Self::Head(_) | Self::Batch(_) => {
                 Failure::problem(text, "run `bt check` to see all that is damaged")

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bt_base::{PrincipalId, TreeId, ZoneId};
-use bt_crypto::KeyStore;
+use bt_crypto::{KeyStore, SoftwareKeyStore};
 use bt_store::Storage;
-use bt_tree::{AccessLog, Birth, EpochError, EpochList, Genesis, Keyring};
+use bt_tree::{AccessLog, Birth, EpochList, Genesis};
 use zeroize::Zeroizing;
 
 use crate::control::Failure;
 use crate::layout::{self, ZoneLayout};
-use crate::node_key::{NodeKey, key_failure};
+use crate::rights::{Rights, ZoneRights};
 
 /// The largest record file that is read.
 const FILE_SIZE: u64 = 256 << 20;
@@ -20,18 +20,21 @@ pub(crate) struct NodeIdentity {
     pub(crate) genesis: Genesis,
     /// Certifies session keys, and opens the boxes of epochs.
     pub(crate) who: Arc<dyn KeyStore>,
-    /// The node's own key.
-    pub(crate) key: NodeKey,
 }
 
 impl NodeIdentity {
     /// Reads and verifies the tree's record; the node's own key acts.
     pub(crate) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
         check_format(storage)?;
-        let genesis = read_genesis(storage)?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
-        let key = NodeKey::decode(&node)?;
-        Ok(Self { genesis, who: key.store(), key })
+        let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
+        Self::load_as(storage, Arc::new(node))
+    }
+
+    /// Reads and verifies the tree's record; another principal than the node acts.
+    pub(crate) fn load_as(storage: &dyn Storage, who: Arc<dyn KeyStore>) -> Result<Self, Failure> {
+        check_format(storage)?;
+        Ok(Self { genesis: read_genesis(storage)?, who })
     }
 
     /// The tree.
@@ -49,8 +52,8 @@ impl NodeIdentity {
 pub(crate) struct ZoneIdentity {
     pub(crate) node: Arc<NodeIdentity>,
     pub(crate) birth: Birth,
-    pub(crate) access: AccessLog,
-    pub(crate) keys: Keyring,
+    /// Who may do what, and the keys; they change while the zone is open.
+    pub(crate) rights: Arc<ZoneRights>,
     pub(crate) layout: ZoneLayout,
 }
 
@@ -68,8 +71,12 @@ impl ZoneIdentity {
             .map_err(|error| damaged(&layout.access(), error))?;
         let epochs = EpochList::decode(&access, &read(storage, &layout.epochs())?)
             .map_err(|error| damaged(&layout.epochs(), error))?;
-        let keys = epochs.open_with(&*node.who).map_err(|error| not_opened(&node, &error))?;
-        Ok(Self { node, birth, access, keys, layout })
+        let keys = epochs.open_with(&*node.who).map_err(|error| {
+            let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
+            Failure::refused(what, "use the node.key that was admitted to this tree")
+        })?;
+        let rights = Arc::new(ZoneRights::new(Rights::new(access, epochs, keys, node.principal())));
+        Ok(Self { node, birth, rights, layout })
     }
 
     /// The zone.
@@ -80,17 +87,6 @@ impl ZoneIdentity {
     /// The tree.
     pub(crate) fn tree(&self) -> &TreeId {
         self.node.tree()
-    }
-}
-
-fn not_opened(node: &NodeIdentity, error: &EpochError) -> Failure {
-    let other = || {
-        let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
-        Failure::refused(what, "use the node.key that was admitted to this tree")
-    };
-    match error {
-        EpochError::Key(error) => key_failure(error, other),
-        _ => other(),
     }
 }
 
@@ -158,18 +154,22 @@ pub(crate) fn read(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Failure
 
 /// Writes a whole file of the directory; durable when this returns.
 pub(crate) fn write(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: bt_store::StoreError| Failure {
+    replace(storage, name, bytes).map_err(|error| Failure {
         kind: crate::control::FailureKind::Io,
         what: format!("cannot write {name}: {error}"),
         hint: String::new(),
-    };
+    })
+}
+
+/// Puts a file in the place of another: after a crash it is the one or the other. Durable when this returns.
+pub(crate) fn replace(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), bt_store::StoreError> {
     let new = format!("{name}.new");
-    let file = storage.open(&new, true).map_err(failed)?;
-    file.set_len(0).map_err(failed)?;
-    file.write_at(bytes, 0).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
-    storage.rename(&new, name).map_err(failed)?;
-    storage.sync_dir(bt_store::storage::directory_of(name)).map_err(failed)
+    let file = storage.open(&new, true)?;
+    file.set_len(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync_data()?;
+    storage.rename(&new, name)?;
+    storage.sync_dir(bt_store::storage::directory_of(name))
 }
 
 /// A file of the directory that does not hold what it should.

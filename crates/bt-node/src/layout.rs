@@ -51,6 +51,16 @@ impl ZoneLayout {
         self.file("epochs")
     }
 
+    /// The heads that were published.
+    pub(crate) fn history(&self) -> String {
+        self.file("history")
+    }
+
+    /// Heads that do not count.
+    pub(crate) fn refused(&self) -> String {
+        self.file("refused")
+    }
+
     /// The journal.
     pub(crate) fn journal(&self) -> String {
         self.file("journal")

@@ -8,6 +8,7 @@
 //!
 //! This crate never decides what an operation means (that is `bt-vfs`) nor what bytes mean (`bt-tree`).
 
+mod access;
 pub mod control;
 pub mod credentials;
 mod engine;
@@ -17,8 +18,8 @@ mod init;
 mod layout;
 mod mountfs;
 mod node;
-mod node_key;
 pub mod options;
+mod rights;
 mod service;
 mod system;
 

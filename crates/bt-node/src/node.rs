@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bt_crypto::KeyStore;
 use bt_fuse::{Mount, TransportChoice};
 use bt_store::{DirLock, FileStorage, Storage};
 
 use crate::control::report::{CheckReport, MountStatus};
 use crate::control::{Failure, FailureKind, OnProgress};
 use crate::engine::{Committer, Engine, check_storage};
-use crate::identity::load_top;
+use crate::identity::{NodeIdentity, ZoneIdentity, load_top};
 use crate::mountfs::MountedZone;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::system::now;
@@ -34,6 +35,24 @@ impl Node {
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Arc<Self>, Failure> {
         let (lock, storage) = open_storage(dir)?;
         let identity = load_top(&*storage)?;
+        Self::start(dir, lock, storage, identity, options)
+    }
+
+    /// As [`Node::open`], acting for another principal than the node.
+    pub fn open_as(dir: &Path, options: &OpenOptions, who: Arc<dyn KeyStore>) -> Result<Arc<Self>, Failure> {
+        let (lock, storage) = open_storage(dir)?;
+        let node = Arc::new(NodeIdentity::load_as(&*storage, who)?);
+        let identity = ZoneIdentity::load_top(&*storage, node)?;
+        Self::start(dir, lock, storage, identity, options)
+    }
+
+    fn start(
+        dir: &Path,
+        lock: DirLock,
+        storage: Arc<dyn Storage>,
+        identity: ZoneIdentity,
+        options: &OpenOptions,
+    ) -> Result<Arc<Self>, Failure> {
         let engine = Engine::open(storage, identity, options)?;
         let committer = if options.read_only {
             None

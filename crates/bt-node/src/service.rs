@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use bt_tree::zone::SnapshotRecord;
 
+use crate::control::limits::LOG_HEADS;
 use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
 use crate::control::{Failure, OnProgress, Progress, Request, Response, Service};
 use crate::error::EngineError;
@@ -24,6 +25,12 @@ impl Service for Node {
                 Ok(Response::Block(Box::new(self.engine.inspect_block(&segment, index)?)))
             }
             Request::Reclaim { all } => Ok(Response::Reclaimed(self.engine.reclaim(all, progress)?)),
+            Request::AccessShow { path } => self.show_access(&path),
+            Request::AccessAppend { path, zone, records } => self.append_access(&path, &zone, &records),
+            Request::Log { path, last } => {
+                let last = (last as usize).min(LOG_HEADS);
+                Ok(Response::Log(Box::new(self.zone_at(&path)?.log(last)?)))
+            }
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),
             Request::SnapshotDelete { name } => self.delete_snapshot(&name, progress),
@@ -51,7 +58,6 @@ impl Node {
             tree: *identity.tree(),
             zone: identity.zone(),
             node: identity.node.principal(),
-            node_key: identity.node.key.status(),
             mount: self.mount.lock().expect("no panic under this lock").clone(),
             read_only: engine.stopped().map(str::to_owned),
             revision: state.revision,

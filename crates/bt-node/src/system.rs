@@ -19,6 +19,12 @@ impl Entropy for SystemEntropy {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How far the clock of this thread is ahead of the real one, in seconds.
+    pub(crate) static CLOCK_AHEAD: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
+}
+
 /// The wall clock.
 pub(crate) fn now() -> Timestamp {
     timestamp(ClockId::Realtime)
@@ -31,5 +37,7 @@ pub(crate) fn file_time() -> Timestamp {
 
 fn timestamp(clock: ClockId) -> Timestamp {
     let time = clock_gettime(clock);
+    #[cfg(test)]
+    let time = rustix::time::Timespec { tv_sec: time.tv_sec + CLOCK_AHEAD.get(), ..time };
     Timestamp { seconds: time.tv_sec, nanos: time.tv_nsec as u32 }
 }

@@ -16,5 +16,7 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub const DIFF_ENTRIES: usize = 100_000;
 /// Problems that one answer holds; a longer list is cut, its count stays true.
 pub const PROBLEMS: usize = 10_000;
+/// Heads that one answer holds.
+pub const LOG_HEADS: usize = 10_000;
 /// Entries of an index node that a block report holds.
 pub const BLOCK_ENTRIES: usize = 4096;

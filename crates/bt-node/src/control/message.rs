@@ -1,9 +1,11 @@
 //! Requests, answers and progress.
 
-use bt_base::{Revision, SegmentId};
+use bt_base::{Revision, SegmentId, ZoneId};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use super::access::AccessReport;
+use super::log::LogReport;
 use super::report::{
     BlockReport, CheckReport, DiffReport, HeadReport, ReclaimReport, SegmentReport, SnapshotInfo, StatusReport,
 };
@@ -58,6 +60,28 @@ pub enum Request {
         /// Every segment that holds dead bytes, not only poor ones.
         all: bool,
     },
+    /// Who may do what in a zone. Answer: [`Response::Access`].
+    AccessShow {
+        /// Where the zone is entered, from the top of the tree: "/" for the top zone.
+        path: String,
+    },
+    /// Append signed records to the access log of a zone, and obey them. Answer: [`Response::Access`], or
+    /// [`Response::Outdated`] when something came between the report they were signed for and this request.
+    AccessAppend {
+        /// Where the zone is entered.
+        path: String,
+        /// The zone that the records are for.
+        zone: ZoneId,
+        /// The records, in their order.
+        records: Vec<Vec<u8>>,
+    },
+    /// The heads of a zone, and those that were refused. Answer: [`Response::Log`].
+    Log {
+        /// Where the zone is entered.
+        path: String,
+        /// So many of the newest heads.
+        last: u32,
+    },
     /// Unmount, commit, close. Answer: [`Response::Done`] after the last commit is durable.
     Unmount {
         /// Detach the mount now even when programs still use it.
@@ -93,6 +117,12 @@ pub enum Response {
     Block(Box<BlockReport>),
     /// To [`Request::Reclaim`].
     Reclaimed(ReclaimReport),
+    /// To [`Request::AccessShow`] and [`Request::AccessAppend`].
+    Access(Box<AccessReport>),
+    /// To [`Request::Log`].
+    Log(Box<LogReport>),
+    /// To [`Request::AccessAppend`]: nothing was changed; ask again, sign again.
+    Outdated,
 }
 
 /// How far long work is.

@@ -11,11 +11,14 @@
 //! | version | change |
 //! |---|---|
 //! | 1 | the first |
+//! | 2 | who may do what: [`Request::AccessShow`], [`Request::AccessAppend`], [`Request::Log`] |
 
+pub mod access;
 pub mod client;
 pub mod daemon;
 pub mod failure;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod report;
 pub mod server;

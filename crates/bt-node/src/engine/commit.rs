@@ -27,6 +27,12 @@ pub(super) struct CommitOutcome {
 impl Engine {
     /// Writes everything that changed and publishes a head; does nothing when nothing changed.
     pub(crate) fn commit(&self) -> Result<Revision> {
+        self.obey()?;
+        self.commit_changes()
+    }
+
+    /// A commit by who has seen to it that the newest epoch is the right one.
+    pub(super) fn commit_changes(&self) -> Result<Revision> {
         let mut flushing = self.flushing();
         if !self.read().is_changed() {
             return Ok(flushing.revision);
@@ -152,7 +158,7 @@ impl Engine {
             root: Some(root.0),
             root_level: root.1,
             epoch: self.source.epoch(),
-            access: self.identity.access.newest(),
+            access: self.identity.rights.now().access.newest(),
             journal,
             lease_token: flushing.lease_token,
             added,
@@ -160,9 +166,12 @@ impl Engine {
             time,
         };
         let signed = SignedHead::sign(head, &*self.fresh_session()?)?;
-        self.heads.publish(revision, &signed.to_bytes())?;
+        let bytes = signed.to_bytes();
+        self.heads.publish(revision, &bytes)?;
+        self.history.append(&bytes);
         let hash: HeadHash = signed.hash();
         (flushing.revision, flushing.head, flushing.committed) = (revision, hash, time);
+        flushing.note_head(revision, hash);
         flushing.previous_root = flushing.root.replace(root);
         let unneeded = std::mem::replace(&mut flushing.dropping, removed);
         self.drop_unpinned(flushing, unneeded);
@@ -203,7 +212,11 @@ impl Engine {
             || vfs.pending_bytes() > COMMIT_LOG_BYTES
             || journal_half
             || self.flushing.try_lock().is_ok_and(|flushing| flushing.added.len() > COMMIT_SEGMENTS);
-        if full || last.elapsed() >= Duration::from_secs(COMMIT_SECONDS) && vfs.is_changed() {
+        let ends = || self.identity.rights.now().write_ends_within(2 * COMMIT_SECONDS as i64, now());
+        if full
+            || vfs.is_changed() && ends()
+            || last.elapsed() >= Duration::from_secs(COMMIT_SECONDS) && vfs.is_changed()
+        {
             Due::Commit
         } else if vfs.dirty_bytes() > self.limits.flush_bytes {
             Due::Flush
@@ -259,7 +272,7 @@ fn run(engine: &Engine) {
     let mut last = Instant::now();
     let mut background = Background::new();
     while engine.stopped().is_none() {
-        let quiet = {
+        {
             let progress = engine.progress.lock().expect("no panic under this lock");
             let timeout = Duration::from_secs(COMMIT_SECONDS);
             let idle = |progress: &mut super::Progress| !progress.asked && !progress.closing;
@@ -268,10 +281,7 @@ fn run(engine: &Engine) {
             if progress.closing {
                 return;
             }
-            !std::mem::take(&mut progress.asked)
-        };
-        if quiet {
-            engine.flushing().memory.clear();
+            progress.asked = false;
         }
         let stepped = step(engine, &mut last).and_then(|()| engine.reclaim_step(&mut background));
         if let Ok(true) = stepped {
@@ -286,6 +296,7 @@ fn run(engine: &Engine) {
 
 fn step(engine: &Engine, last: &mut Instant) -> Result<()> {
     engine.free_orphans()?;
+    engine.obey()?;
     match engine.due(*last) {
         Due::Nothing => {}
         Due::Flush => {

@@ -25,6 +25,13 @@ pub(super) struct Journal {
     batch: Vec<u8>,
 }
 
+impl Journal {
+    /// The published head covers everything: the next batch begins another journal.
+    pub(super) fn end(&mut self) {
+        self.writer = None;
+    }
+}
+
 impl Engine {
     /// fsync(2): makes durable all name-space operations so far and one file's content.
     pub(crate) fn sync_file(&self, inode: Option<u64>) -> Result<()> {
@@ -63,13 +70,14 @@ impl Engine {
             return self.check_writable();
         }
         self.check_writable()?;
+        self.obey_with(&mut journal)?;
         if journal.writer.is_none() {
             self.start_journal(&mut journal)?;
         }
         let (chunks, names_blocks) = self.guard(self.write().take_log(&self.source))?;
         if !chunks.is_empty() && !self.write_batch(&mut journal, &chunks, names_blocks)? {
             // A commit covers the records, so they need no batch. Where it fails they wait for the next.
-            if let Err(error) = self.commit() {
+            if let Err(error) = self.commit_changes() {
                 self.write().put_back_log(chunks, names_blocks);
                 return Err(error);
             }
@@ -123,7 +131,8 @@ impl Engine {
         let file = self.journal_file.as_ref().expect("a writable zone has a journal");
         let mut id = JournalId::default();
         SystemEntropy.fill(&mut id.0);
-        let (_, key) = self.identity.keys.newest().expect("the zone opened with a key");
+        let rights = self.identity.rights.now();
+        let (_, key) = rights.keys.newest().expect("the zone opened with a key");
         let (tree, zone) = (*self.identity.tree(), self.identity.zone());
         let cipher = JournalCipher::new(key, &tree, &zone, &id);
         let position = {

@@ -20,14 +20,18 @@ mod commit;
 mod crash;
 mod diff;
 mod flush;
+mod history;
 mod inspect;
 mod journal;
 mod limits;
+mod log;
+mod newest;
 mod open;
 mod operations;
 mod paths;
 mod pin;
 mod reclaim;
+mod rights;
 mod sealer;
 mod snapshots;
 mod source;
@@ -42,7 +46,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGua
 use bt_base::{HeadHash, Revision, SegmentId, Timestamp};
 use bt_store::{Ballast, Containers, Heads, JournalFile, Storage};
 use bt_tree::schema::Compression;
-use bt_tree::{BlockRef, JournalPosition, SegmentSummary, SessionKey};
+use bt_tree::{BlockRef, JournalPosition, LastHead, SegmentSummary, SessionKey};
 use bt_vfs::{LookupCounts, Refusal, Vfs};
 use quick_cache::sync::Cache;
 
@@ -51,6 +55,7 @@ use crate::identity::ZoneIdentity;
 
 pub(crate) use check::check_storage;
 pub(crate) use commit::Committer;
+use history::History;
 use journal::Journal;
 use limits::Limits;
 use pin::Pin;
@@ -66,9 +71,12 @@ pub(crate) struct Engine {
     pub(crate) source: BlockSource,
     ids: SegmentIds,
     heads: Heads,
+    history: History,
     ballast: Mutex<Ballast>,
     limits: Limits,
     read_only: bool,
+    /// Nothing under the node's directory may change.
+    storage_read_only: bool,
     /// How new blocks of file data are compressed.
     compression: Compression,
     journal: Mutex<Journal>,
@@ -103,8 +111,10 @@ struct Flushing {
     head: HeadHash,
     committed: Timestamp,
     lease_token: u64,
-    /// Memory for the next segments, while there is much to write.
-    memory: Vec<Vec<u8>>,
+    /// The newest heads, the newest last: those that a revocation may name.
+    recent: VecDeque<LastHead>,
+    /// Memory for the next segment.
+    memory: Vec<u8>,
     /// The root of the newest head.
     root: Option<(BlockRef, u8)>,
     /// The root of the head before, once this process has published one.
@@ -119,6 +129,16 @@ struct Flushing {
     pins: usize,
     /// Segments that go with the last of them.
     deferred: Vec<SegmentId>,
+}
+
+impl Flushing {
+    /// Notes a head that counts from now on.
+    fn note_head(&mut self, revision: Revision, hash: HeadHash) {
+        if self.recent.len() == rights::RECENT_HEADS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(LastHead { revision, hash });
+    }
 }
 
 /// What the committer waits for.

@@ -11,11 +11,13 @@ use bt_store::{Ballast, Containers, Heads, JournalFile, Storage, StoreError};
 use bt_tree::index::IndexError;
 use bt_tree::schema::Compression;
 use bt_tree::zone::{Zone, ZoneError};
-use bt_tree::{BatchFrame, BatchReader, Head, JournalPosition, SegmentSummary, SessionKey, SignedHead};
+use bt_tree::{BatchFrame, BatchReader, Head, JournalPosition, LastHead, SegmentSummary, SessionKey, SignedHead};
 use bt_vfs::op::decode_records;
 use bt_vfs::{LookupCounts, Replay, Vfs};
 
+use super::history::History;
 use super::limits::Limits;
+use super::newest::{Newest, newest_head};
 use super::sealer::SegmentIds;
 use super::space::SpaceGauge;
 use super::{BlockSource, Engine, Flushing, Progress};
@@ -29,6 +31,8 @@ use crate::system::{SystemEntropy, file_time, now};
 /// Where a zone begins.
 struct Start {
     head: Option<SignedHead>,
+    /// Stored heads that count, oldest first.
+    stored: Vec<Vec<u8>>,
     vfs: Vfs,
     position: JournalPosition,
     /// Segments that journal records above the head brought; none when there were no such records.
@@ -48,7 +52,8 @@ impl Engine {
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let source = open_source(&storage, &identity, options).map_err(failed)?;
         let vfs = Vfs::create(&source, owner, compression, file_time()).map_err(|error| failed(error.into()))?;
-        let start = Start { head: None, vfs, position: no_journal(0, 0), recovered: Some(Vec::new()) };
+        let start =
+            Start { head: None, stored: Vec::new(), vfs, position: no_journal(0, 0), recovered: Some(Vec::new()) };
         Self::assemble(storage, identity, options, source, journal, start).map_err(failed)
     }
 
@@ -58,12 +63,11 @@ impl Engine {
         identity: ZoneIdentity,
         options: &OpenOptions,
     ) -> std::result::Result<Arc<Self>, Failure> {
-        let heads = Heads::new(storage.clone(), &identity.layout.directory);
-        let head = newest_head(&heads, &identity, options.read_only)?;
+        let newest = newest_head(&storage, &identity, options.read_only || !identity.rights.now().may_write(now()))?;
         let failed = |error: EngineError| error.into_failure("opening the zone");
         let source = open_source(&storage, &identity, options).map_err(failed)?;
         let journal = open_journal(&*storage, &identity).map_err(failed)?;
-        let start = recover(&source, &identity, head, &journal).map_err(failed)?;
+        let start = recover(&source, &identity, newest, &journal).map_err(failed)?;
         Self::assemble(storage, identity, options, source, journal, start).map_err(failed)
     }
 
@@ -76,13 +80,15 @@ impl Engine {
         start: Start,
     ) -> Result<Arc<Self>> {
         let tree = *identity.tree();
-        let Start { head, vfs, position, recovered } = start;
+        let read_only = options.read_only || !identity.rights.now().may_write(now());
+        let Start { head, stored, vfs, position, recovered } = start;
         let flushing = match &head {
             None => Flushing {
                 revision: Revision(0),
                 head: HeadHash::default(),
                 committed: Timestamp::default(),
                 lease_token: 0,
+                recent: VecDeque::new(),
                 memory: Vec::new(),
                 root: None,
                 previous_root: None,
@@ -101,12 +107,14 @@ impl Engine {
             source,
             ids: SegmentIds::new(tree, identity.node.principal()),
             heads: Heads::new(storage.clone(), &identity.layout.directory),
+            history: History::new(&storage, &identity.layout),
             ballast: Mutex::new(ballast),
             limits: Limits::within(options.memory_bytes),
-            read_only: options.read_only,
+            read_only,
+            storage_read_only: options.read_only,
             compression: vfs.record().compression,
             journal: Mutex::default(),
-            journal_file: (!options.read_only).then_some(journal),
+            journal_file: (!read_only).then_some(journal),
             flushing: Mutex::new(flushing),
             durable: AtomicU64::new(vfs.last_record()),
             dirty_bytes: AtomicUsize::new(vfs.dirty_bytes()),
@@ -126,6 +134,9 @@ impl Engine {
             storage,
         };
         engine.space.refresh(&*engine.storage);
+        if !engine.read_only {
+            engine.history.settle(&stored)?;
+        }
         if let Some(segments) = recovered
             && !engine.read_only
         {
@@ -171,6 +182,7 @@ impl Flushing {
             head: signed.hash(),
             committed: head.time,
             lease_token: head.lease_token,
+            recent: VecDeque::from([LastHead { revision: head.revision, hash: signed.hash() }]),
             memory: Vec::new(),
             root: head.root.map(|root| (root, head.root_level)),
             previous_root: None,
@@ -184,7 +196,7 @@ impl Flushing {
 }
 
 /// The position of a zone whose journal nobody needs.
-fn no_journal(covered: u64, offset: u64) -> JournalPosition {
+pub(super) fn no_journal(covered: u64, offset: u64) -> JournalPosition {
     JournalPosition { id: Default::default(), covered, next_batch: 0, previous_batch_hash: [0; 32], offset }
 }
 
@@ -201,67 +213,16 @@ fn open_source(storage: &Arc<dyn Storage>, identity: &ZoneIdentity, options: &Op
     Ok(BlockSource::new(
         *identity.tree(),
         identity.zone(),
-        identity.keys.clone(),
+        identity.rights.clone(),
         containers,
         limits.node_cache_bytes,
         limits.block_cache_bytes,
     ))
 }
 
-/// The newest head with a valid signature. An older one counts only when the copies of no newer one are damaged,
-/// unless the zone is opened for reading.
-fn newest_head(heads: &Heads, identity: &ZoneIdentity, read_only: bool) -> std::result::Result<SignedHead, Failure> {
-    let loaded = heads.load().map_err(|error| EngineError::from(error).into_failure("reading the heads"))?;
-    let mut problems: Vec<(String, u64)> = Vec::new();
-    for error in &loaded.damaged {
-        tracing::warn!(%error, "a copy of a head is damaged");
-        if let StoreError::Damaged { file, offset, .. } = error {
-            problems.push((file.clone(), *offset));
-        }
-    }
-    let mut newest: Option<SignedHead> = None;
-    for copy in &loaded.copies {
-        let verified = SignedHead::decode(&copy.bytes)
-            .and_then(|signed| signed.verify(&identity.access).map(|_| ()).map(|()| signed));
-        match verified {
-            Ok(signed)
-                if newest.as_ref().is_none_or(|best| best.unverified().revision < signed.unverified().revision) =>
-            {
-                newest = Some(signed);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(file = copy.file, offset = copy.offset, %error, "a copy of a head does not verify");
-                problems.push((copy.file.clone(), copy.offset));
-            }
-        }
-    }
-    let all_verify = newest.is_some() && problems.len() == loaded.damaged.len();
-    let both = problems.iter().any(|(file, offset)| problems.iter().any(|(other, at)| other != file && at == offset));
-    match newest {
-        Some(head) if !both || read_only => {
-            // A crash left one copy torn. Were it still so after the next crash, both copies could be.
-            if all_verify && !both && !read_only {
-                heads.repair().map_err(|error| EngineError::from(error).into_failure("repairing the heads"))?;
-            }
-            Ok(head)
-        }
-        Some(head) => Err(Failure::problem(
-            format!(
-                "both copies of one head are damaged; the newest that is whole has revision {}",
-                head.unverified().revision
-            ),
-            "mount with --read-only to see that state, or restore the files heads.a and heads.b from a backup",
-        )),
-        None => Err(Failure::problem(
-            "no head of the zone can be read",
-            "restore the files heads.a and heads.b from a backup of the directory",
-        )),
-    }
-}
-
 /// The state at a head and all journal records above it.
-fn recover(source: &BlockSource, identity: &ZoneIdentity, signed: SignedHead, journal: &JournalFile) -> Result<Start> {
+fn recover(source: &BlockSource, identity: &ZoneIdentity, newest: Newest, journal: &JournalFile) -> Result<Start> {
+    let Newest { head: signed, stored, after_refusal } = newest;
     let head = signed.unverified().clone();
     let root = head.root.ok_or_else(|| missing("the root of the index"))?;
     let unaccounted: Vec<SegmentSummary> = head.added.iter().filter(|added| added.index_blocks).cloned().collect();
@@ -269,10 +230,11 @@ fn recover(source: &BlockSource, identity: &ZoneIdentity, signed: SignedHead, jo
     let mut vfs = Vfs::open(source, zone, head.journal.covered)?;
     let recovered = match head.journal.id == Default::default() {
         true => None,
+        false if after_refusal => None,
         false => replay_journal(source, identity, &head, journal, &mut vfs)?,
     };
     let position = no_journal(0, head.journal.offset);
-    Ok(Start { head: Some(signed), vfs, position, recovered })
+    Ok(Start { head: Some(signed), stored, vfs, position, recovered })
 }
 
 /// Applies the batches of a head's journal; gives the segments that they brought, or none without records above the
@@ -285,11 +247,12 @@ fn replay_journal(
     vfs: &mut Vfs,
 ) -> Result<Option<Vec<SegmentSummary>>> {
     let position = &head.journal;
-    let key = identity.keys.key(head.epoch).ok_or_else(|| missing("the key of the head's epoch"))?;
+    let rights = identity.rights.now();
+    let key = rights.keys.key(head.epoch).ok_or_else(|| missing("the key of the head's epoch"))?;
     let cipher = JournalCipher::new(key, &head.tree, &head.zone, &position.id);
-    let mut reader = BatchReader::new(cipher, &identity.access, position);
+    let mut reader = BatchReader::new(cipher, &rights.access, head.access, position);
     let mut replay = Replay::default();
-    let mut applied = false;
+    let (mut applied, mut refused) = (false, false);
     let mut at = position.offset;
     'batches: loop {
         for place in [at % journal.size(), 0] {
@@ -297,6 +260,11 @@ fn replay_journal(
             let batch = match reader.open(&bytes) {
                 Ok(batch) => batch,
                 Err(error) if error.may_be_the_end() => continue,
+                Err(error) if error.is_refusal() => {
+                    tracing::warn!(%error, "what a revoked principal wrote to the journal is refused");
+                    refused = true;
+                    break 'batches;
+                }
                 Err(error) => return Err(error.into()),
             };
             at = place + batch.len as u64;
@@ -310,7 +278,10 @@ fn replay_journal(
         }
         break;
     }
-    find_later_batch(journal, &mut reader, at)?;
+    // What follows a refused batch is not missed: it does not count either.
+    if !refused {
+        find_later_batch(journal, &mut reader, at)?;
+    }
     let recovered = vfs.finish_replay(source, replay, &|segment| blocks_of(source, segment))?;
     if applied {
         tracing::info!(records = vfs.last_record() - position.covered, "recovered from the journal");

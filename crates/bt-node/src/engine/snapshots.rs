@@ -23,6 +23,7 @@ impl Engine {
     /// Takes a snapshot of everything written so far; durable when this returns.
     pub(crate) fn create_snapshot(&self, name: &[u8]) -> Result<SnapshotRecord> {
         self.check_writable()?;
+        self.obey()?;
         let mut flushing = self.flushing();
         let number = self.write().begin_snapshot(&self.source, name)?;
         let outcome = self.commit_locked(&mut flushing, Some(number))?;

@@ -8,13 +8,15 @@ use bt_base::limits::{BLOCK_SIZE, TAG_SIZE};
 use bt_base::{SegmentId, TreeId, ZoneId};
 use bt_crypto::{SegmentCipher, SegmentContext};
 use bt_store::{Containers, StoreError};
+use bt_tree::BlockRef;
 use bt_tree::index::{IndexError, Node, NodeSource};
 use bt_tree::schema::{Compression, Slot};
 use bt_tree::zone::ZoneError;
-use bt_tree::{BlockRef, Keyring};
 use bt_vfs::Source;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+
+use crate::rights::ZoneRights;
 
 /// Ciphers of segments that are kept ready.
 const CIPHERS: usize = 512;
@@ -61,7 +63,7 @@ impl Weighter<(SegmentId, u32), Arc<[u8]>> for BlockWeight {
 pub(crate) struct BlockSource {
     tree: TreeId,
     zone: ZoneId,
-    keys: Keyring,
+    rights: Arc<ZoneRights>,
     pub(crate) containers: Arc<Containers>,
     ciphers: Cache<SegmentId, Arc<SegmentCipher>>,
     nodes: Cache<(SegmentId, u32), Arc<Node>, NodeWeight>,
@@ -72,7 +74,7 @@ impl BlockSource {
     pub(crate) fn new(
         tree: TreeId,
         zone: ZoneId,
-        keys: Keyring,
+        rights: Arc<ZoneRights>,
         containers: Arc<Containers>,
         node_bytes: u64,
         block_bytes: u64,
@@ -80,7 +82,7 @@ impl BlockSource {
         Self {
             tree,
             zone,
-            keys,
+            rights,
             containers,
             ciphers: Cache::new(CIPHERS),
             nodes: Cache::with_weighter(node_bytes as usize / BLOCK_SIZE, node_bytes, NodeWeight),
@@ -90,7 +92,7 @@ impl BlockSource {
 
     /// The newest epoch.
     pub(crate) fn epoch(&self) -> u32 {
-        self.keys.newest().map_or(0, |(epoch, _)| epoch)
+        self.rights.now().keys.newest().map_or(0, |(epoch, _)| epoch)
     }
 
     /// The cipher of a segment; `None` when the epoch's key is not in the keyring.
@@ -99,7 +101,7 @@ impl BlockSource {
             return Some(cipher);
         }
         let context = SegmentContext { tree: self.tree, zone: self.zone, segment: *segment, epoch };
-        let cipher = Arc::new(SegmentCipher::new(self.keys.key(epoch)?, &context));
+        let cipher = Arc::new(SegmentCipher::new(self.rights.now().keys.key(epoch)?, &context));
         self.ciphers.insert(*segment, cipher.clone());
         Some(cipher)
     }

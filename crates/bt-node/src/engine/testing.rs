@@ -3,15 +3,18 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bt_crypto::PassphraseCost;
+use bt_crypto::{KeyStore, PassphraseCost, RootSeed, SoftwareKeyStore};
 use bt_store::{MemoryStorage, Storage};
 use bt_tree::schema::ROOT_INODE;
+use bt_tree::{AccessRecord, Action, LastHead, Rights};
 use bt_vfs::ShareRange;
 
 use super::Engine;
 use crate::control::report::{CheckReport, Problem};
 use crate::control::{Failure, Progress};
-use crate::options::{Compression, InitOptions, NodeKeyOptions, OpenOptions};
+use crate::error::Result as EngineResult;
+use crate::identity::{NodeIdentity, ZoneIdentity};
+use crate::options::{Compression, InitOptions, OpenOptions};
 
 pub(crate) const ROOT: u64 = ROOT_INODE;
 
@@ -19,6 +22,8 @@ pub(crate) const ROOT: u64 = ROOT_INODE;
 pub(crate) struct TestZone {
     pub(crate) storage: MemoryStorage,
     pub(crate) engine: Arc<Engine>,
+    /// The tree's root.
+    pub(crate) root: SoftwareKeyStore,
 }
 
 impl TestZone {
@@ -31,11 +36,11 @@ impl TestZone {
     }
 
     pub(crate) fn on(storage: MemoryStorage, compression: Option<Compression>) -> Self {
-        let options =
-            InitOptions { passphrase: b"secret".to_vec().into(), compression, node_key: NodeKeyOptions::File };
-        crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST).unwrap();
+        let options = InitOptions { passphrase: b"secret".to_vec().into(), compression };
+        let made = crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST).unwrap();
+        let root = RootSeed::from_words(&made.words).unwrap().key_store();
         let engine = open(&storage).unwrap();
-        Self { storage, engine }
+        Self { storage, engine, root }
     }
 
     /// Commits all and opens the zone again.
@@ -46,10 +51,42 @@ impl TestZone {
 
     /// Opens the zone again without a last commit.
     pub(crate) fn crash(self) -> Self {
-        let Self { storage, engine } = self;
+        let Self { storage, engine, root } = self;
         drop(engine);
         let engine = open(&storage).unwrap();
-        Self { storage, engine }
+        Self { storage, engine, root }
+    }
+
+    /// The same, opened by another principal.
+    pub(crate) fn reopen_as(self, who: &SoftwareKeyStore) -> Self {
+        let Self { storage, engine, root } = self;
+        engine.close().unwrap();
+        drop(engine);
+        let engine = open_as(&storage, who).unwrap();
+        Self { storage, engine, root }
+    }
+
+    /// A record of the access log, signed by `signer` and appended.
+    pub(crate) fn decide(&self, signer: &SoftwareKeyStore, action: Action) -> EngineResult<()> {
+        let access = &self.engine.identity.rights.now().access;
+        let statement = access.next_statement(signer.credential().id(), crate::system::now(), action);
+        self.engine.append_access(&[AccessRecord::sign(signer, statement).unwrap().to_bytes()])
+    }
+
+    /// A grant by the root.
+    pub(crate) fn grant(&self, to: &SoftwareKeyStore, rights: Rights) {
+        self.decide(&self.root, Action::Grant { principal: *to.credential(), rights, until: None }).unwrap();
+    }
+
+    /// A revocation by the root, from the newest head on.
+    pub(crate) fn revoke(&self, from: &dyn KeyStore) {
+        self.engine.commit().unwrap();
+        self.decide(&self.root, Action::Revoke { principal: from.credential().id(), last: self.last_head() }).unwrap();
+    }
+
+    /// The newest head.
+    pub(crate) fn last_head(&self) -> Option<LastHead> {
+        self.engine.newest_head()
     }
 
     pub(crate) fn directory(&self, parent: u64, name: &str) -> u64 {
@@ -106,6 +143,19 @@ impl TestZone {
 pub(crate) fn open(storage: &MemoryStorage) -> Result<Arc<Engine>, Failure> {
     let identity = crate::identity::load_top(storage)?;
     Engine::open(Arc::new(storage.clone()), identity, &OpenOptions::default())
+}
+
+/// Opens the zone for another principal than the node.
+pub(crate) fn open_as(storage: &MemoryStorage, who: &SoftwareKeyStore) -> Result<Arc<Engine>, Failure> {
+    let who = SoftwareKeyStore::decode(&who.encode()).unwrap();
+    let node = NodeIdentity::load_as(storage, Arc::new(who))?;
+    let identity = ZoneIdentity::load_top(storage, Arc::new(node))?;
+    Engine::open(Arc::new(storage.clone()), identity, &OpenOptions::default())
+}
+
+/// A principal of its own for each seed.
+pub(crate) fn principal(seed: u8) -> SoftwareKeyStore {
+    SoftwareKeyStore::from_seed(&[seed; 32])
 }
 
 pub(crate) fn go_on(_: Progress) -> ControlFlow<()> {

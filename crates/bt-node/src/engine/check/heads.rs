@@ -19,12 +19,16 @@ pub(super) struct Checked {
     pub(super) previous: Option<SignedHead>,
     /// Copies that count.
     pub(super) verified: u64,
+    /// Heads that are whole, but signed by one who had no right to.
+    pub(super) refused: Vec<SignedHead>,
 }
 
 /// Verifies one copy.
 pub(crate) fn verify(copy: &HeadCopy, identity: &ZoneIdentity) -> Result<SignedHead, HeadError> {
     let signed = SignedHead::decode(&copy.bytes)?;
-    signed.verify(&identity.access)?;
+    let rights = identity.rights.now();
+    signed.verify(&rights.access)?;
+    signed.verify_epoch(&rights.epochs, &rights.access)?;
     if signed.unverified().revision != copy.revision {
         return Err(HeadError::Decode(bt_base::codec::DecodeError::malformed(
             "head",
@@ -35,7 +39,7 @@ pub(crate) fn verify(copy: &HeadCopy, identity: &ZoneIdentity) -> Result<SignedH
 }
 
 /// The newest head that counts.
-pub(super) fn newest(storage: &Arc<dyn Storage>, identity: &ZoneIdentity) -> Option<SignedHead> {
+pub(crate) fn newest(storage: &Arc<dyn Storage>, identity: &ZoneIdentity) -> Option<SignedHead> {
     let loaded = Heads::new(storage.clone(), &identity.layout.directory).load().ok()?;
     loaded.copies.iter().find_map(|copy| verify(copy, identity).ok())
 }
@@ -57,13 +61,15 @@ pub(super) fn check(
     };
     let mut damaged = loaded.damaged;
     let mut good: Vec<(String, SignedHead)> = Vec::new();
+    let mut refused = Vec::new();
     for copy in &loaded.copies {
         match verify(copy, identity) {
             Ok(signed) => good.push((copy.file.clone(), signed)),
+            Err(error) if error.is_refusal() => refused.extend(SignedHead::decode(&copy.bytes)),
             Err(error) => damaged.push(StoreError::damaged(error.to_string(), &copy.file, copy.offset)),
         }
     }
-    let mut checked = Checked { verified: good.len() as u64, ..Checked::default() };
+    let mut checked = Checked { verified: good.len() as u64, refused, ..Checked::default() };
     good.sort_by_key(|(_, signed)| std::cmp::Reverse(signed.unverified().revision));
     for error in &damaged {
         let place = match error {
@@ -73,7 +79,11 @@ pub(super) fn check(
         findings.add(told(error), place, if good.is_empty() { RESTORE } else { ONE_COPY });
     }
     let Some((_, newest)) = good.first() else {
-        findings.add("no head of the zone can be read", directory.clone(), RESTORE);
+        let what = match checked.refused.is_empty() {
+            true => "no head of the zone can be read",
+            false => "no stored head of the zone counts any more: their signers had no right to them",
+        };
+        findings.add(what, directory.clone(), RESTORE);
         return checked;
     };
     let revision = newest.unverified().revision;
@@ -92,7 +102,7 @@ pub(super) fn check(
     let before = |(_, signed): &&(String, SignedHead)| signed.unverified().revision.next() == revision;
     checked.previous = good.iter().find(before).map(|(_, signed)| signed.clone());
     if let Some(previous) = &checked.previous
-        && let Err(error) = newest.verify_follows(previous, &identity.access)
+        && let Err(error) = newest.verify_follows(previous, &identity.rights.now().access)
     {
         findings.add(error.to_string(), directory.clone(), RESTORE);
     }

@@ -37,11 +37,13 @@ use bt_tree::check::{Flaw, References, StateSummary, check_state};
 use bt_tree::index::Tree;
 use bt_tree::zone::SnapshotState;
 
-use super::{BlockSource, Engine, Pin};
+use super::{BlockSource, Engine, Pin, log};
 use crate::control::report::CheckReport;
 use crate::control::{Failure, FailureKind, OnProgress, Progress};
-use crate::identity::{self, ZoneIdentity};
+use crate::identity::{self, NodeIdentity, ZoneIdentity};
 use crate::layout;
+#[cfg(test)]
+pub(crate) use heads::newest as newest_head;
 pub(super) use heads::verify as verify_head;
 
 use blocks::{BlockCheck, check_segments};
@@ -113,8 +115,15 @@ impl<'a> Check<'a> {
         Self { storage, containers, engine, deep, progress, report, total: 0, findings: Findings::default() }
     }
 
+    /// The records, read again; for the principal that the open zone acts for.
+    fn load_identity(&self) -> Result<ZoneIdentity, Failure> {
+        let Some(engine) = self.engine else { return identity::load_top(&*self.storage) };
+        let node = NodeIdentity::load_as(&*self.storage, engine.identity.node.who.clone())?;
+        ZoneIdentity::load_top(&*self.storage, Arc::new(node))
+    }
+
     fn run(mut self) -> Result<CheckReport, Failure> {
-        let loaded = match identity::load_top(&*self.storage) {
+        let loaded = match self.load_identity() {
             Ok(identity) => Some(identity),
             Err(failure) if failure.kind != FailureKind::Problem => return Err(failure),
             Err(failure) => {
@@ -168,6 +177,7 @@ impl<'a> Check<'a> {
             flushing.as_ref().map(|(engine, flushing)| (engine.is_read_only(), flushing.revision, flushing.head));
         let checked = heads::check(&self.storage, identity, serving, &mut self.findings);
         self.report.heads = checked.verified;
+        self.show_refused(identity, &checked.refused);
         let mut expected = HashSet::new();
         if let Some((_, flushing)) = &flushing {
             expected.extend(flushing.unaccounted_for());
@@ -178,6 +188,21 @@ impl<'a> Check<'a> {
         let stored = self.containers.segments();
         let pin = flushing.as_mut().map(|(engine, flushing)| engine.pin(flushing));
         Frozen { head: checked.newest, stored, expected, _pin: pin }
+    }
+
+    /// Lists the heads that do not count, and reads the files of older and of refused heads.
+    fn show_refused(&mut self, identity: &ZoneIdentity, stored: &[SignedHead]) {
+        for error in log::damage(&self.storage, identity) {
+            let StoreError::Damaged { file, offset, .. } = &error else { continue };
+            self.findings.add(report::told(&error), format!("{file} at byte {offset}"), report::HISTORY_HINT);
+        }
+        let kept = log::refused_heads(&self.storage, identity).unwrap_or_default();
+        let rights = identity.rights.now();
+        for signed in kept.iter().chain(stored) {
+            if self.report.refused.iter().all(|shown| shown.hash != signed.hash()) {
+                self.report.refused.push(log::entry(&rights, signed));
+            }
+        }
     }
 
     fn check_journal(&mut self, identity: &ZoneIdentity, head: &SignedHead) -> journal::Checked {
@@ -215,8 +240,8 @@ impl<'a> Check<'a> {
         };
         let zone = identity.zone();
         let tree = *identity.tree();
-        let (keys, containers) = (identity.keys.clone(), self.containers.clone());
-        let source = BlockSource::new(tree, zone, keys, containers, NODE_CACHE_BYTES, 0);
+        let (rights, containers) = (identity.rights.clone(), self.containers.clone());
+        let source = BlockSource::new(tree, zone, rights, containers, NODE_CACHE_BYTES, 0);
         let mut references = References::new();
         references.add_unaccounted(head.added.iter().filter(|added| added.index_blocks));
         let newest = Tree::open(root, head.root_level);

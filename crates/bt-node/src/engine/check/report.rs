@@ -12,6 +12,7 @@ pub(super) const ROOT_HINT: &str =
 pub(super) const REBUILT: &str = "it was set right from the segments themselves; nothing is to be done";
 pub(super) const JOURNAL_HINT: &str =
     "what was acknowledged since the last commit may be lost; copy the directory before it is mounted again";
+pub(super) const HISTORY_HINT: &str = "no data is affected: mounting the tree writes the file anew without that place";
 const BLOCK_HINT: &str =
     "restore the container from a backup of the directory, or these files from a backup or an older snapshot";
 const ACCOUNT_HINT: &str = "copy what you need to a new tree, and keep this directory for a report of the error";

@@ -103,7 +103,7 @@ fn a_journal_above_the_head_is_checked_and_recovered() {
     assert_eq!(report.problems, []);
     assert!(report.journal_batches >= 2);
     let engine = crate::engine::testing::open(&zone.storage).unwrap();
-    let zone = TestZone { storage: zone.storage, engine };
+    let zone = TestZone { storage: zone.storage, engine, root: zone.root };
     let head = heads::newest(&zone.engine.storage, &zone.engine.identity).unwrap();
     let brought: Vec<_> = head.unverified().added.iter().filter(|summary| !summary.index_blocks).collect();
     assert!(!brought.is_empty(), "the head after a recovery lists the segments that the journal brought");

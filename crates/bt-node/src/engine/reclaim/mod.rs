@@ -148,6 +148,7 @@ impl Engine {
     /// Two heads, so that none needs what has died until now.
     fn commit_for_space(&self) -> Result<()> {
         self.free_orphans()?;
+        self.obey()?;
         let mut flushing = self.flushing();
         self.commit_locked(&mut flushing, None)?;
         self.commit_locked(&mut flushing, None)?;
@@ -184,6 +185,7 @@ impl Engine {
             return Ok(());
         }
         background.gave = Instant::now();
+        self.obey()?;
         let mut flushing = self.flushing();
         let waiting = flushing.dropping.iter().chain(&flushing.removed);
         let bytes: u64 = waiting.filter_map(|id| self.containers.segment(id)).map(|info| info.bytes).sum();

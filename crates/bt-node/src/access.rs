@@ -1,0 +1,95 @@
+//! Answering requests about who may do what.
+
+use std::sync::Arc;
+
+use bt_base::ZoneId;
+use bt_tree::{AccessError, AccessLog, Action};
+
+use crate::control::access::{AccessReport, GrantReport, RevokedReport};
+use crate::control::{Failure, Response};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::node::Node;
+use crate::system::now;
+
+impl Node {
+    /// The zone that is entered at `path`.
+    pub(crate) fn zone_at(&self, path: &str) -> Result<&Arc<Engine>, Failure> {
+        match path.trim_end_matches('/') {
+            "" => Ok(&self.engine),
+            _ => Err(Failure::refused(
+                format!("{path} is not a zone of its own"),
+                "rights are those of whole zones: name the path at which one is entered, / for the top",
+            )),
+        }
+    }
+
+    /// Who may do what in the zone at `path`.
+    pub(crate) fn show_access(&self, path: &str) -> Result<Response, Failure> {
+        let engine = self.zone_at(path)?;
+        // What was written until now counts, whoever is revoked next.
+        if !engine.is_read_only() && engine.stopped().is_none() {
+            engine.commit().map_err(|error| error.into_failure("committing"))?;
+        }
+        Ok(Response::Access(Box::new(report(engine, path))))
+    }
+
+    /// Appends signed records to the access log of the zone at `path`.
+    pub(crate) fn append_access(&self, path: &str, zone: &ZoneId, records: &[Vec<u8>]) -> Result<Response, Failure> {
+        let engine = self.zone_at(path)?;
+        if engine.identity.zone() != *zone {
+            return Ok(Response::Outdated);
+        }
+        match engine.append_access(records) {
+            Ok(()) => Ok(Response::Access(Box::new(report(engine, path)))),
+            Err(EngineError::OutdatedHead | EngineError::Access(AccessError::Chain { .. })) => Ok(Response::Outdated),
+            Err(error) => Err(error.into_failure("changing who may do what")),
+        }
+    }
+}
+
+fn report(engine: &Engine, path: &str) -> AccessReport {
+    let (rights, now) = (engine.identity.rights.now(), now());
+    let access = &rights.access;
+    let (root, own) = (access.root().id(), engine.identity.node.principal());
+    let grants = access.grants(now).into_iter().map(|grant| GrantReport {
+        principal: grant.principal,
+        right: grant.rights.into(),
+        until: grant.until,
+        granted_by: grant.granted.map(|(by, _)| by),
+        granted: grant.granted.map(|(_, time)| time),
+        is_root: grant.principal == root,
+        is_self: grant.principal == own,
+    });
+    AccessReport {
+        tree: *access.tree(),
+        zone: *access.zone(),
+        path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+        grants: grants.collect(),
+        revoked: revoked(access),
+        records: access.records().len() as u64,
+        newest: access.newest(),
+        newest_time: access.records().last().map(|record| record.statement().time),
+        head: engine.newest_head().map(|head| (head.revision, head.hash)),
+        epoch: rights.epochs.newest_number(),
+        keys_are_current: !rights.needs_epoch(now),
+    }
+}
+
+/// Everyone whose newest record is a revocation, oldest first.
+fn revoked(access: &AccessLog) -> Vec<RevokedReport> {
+    let mut found: Vec<RevokedReport> = Vec::new();
+    for statement in access.records().iter().map(|record| record.statement()) {
+        let principal = statement.action.principal();
+        found.retain(|revoked| revoked.principal != principal);
+        if let Action::Revoke { last, .. } | Action::Succeed { last, .. } = statement.action {
+            found.push(RevokedReport {
+                principal,
+                revoked_by: statement.signer,
+                revoked: statement.time,
+                last_revision: last.map(|last| last.revision),
+            });
+        }
+    }
+    found
+}

@@ -1,0 +1,167 @@
+//! Changing who may do what while the zone is open, and keeping its keys with it.
+//!
+//! A signed access record is verified, written and obeyed under the `journal` and `flushing` locks: no batch, segment
+//! or head is made in between. The order on the disk is: access log, epochs, head. A crash after any of them leaves
+//! a whole state: an access log that is newer than the epochs gets its epoch before the next commit, an epoch that no
+//! head uses yet is the next head's.
+//!
+//! A journal's key comes from the epoch of the head that names it. So a new epoch begins with a commit that covers
+//! everything and names no journal; the next fsync starts one under the new key.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::MutexGuard;
+
+use bt_tree::{AccessLog, AccessRecord, Action, EpochList, Keyring, LastHead};
+
+use super::journal::Journal;
+use super::{Engine, Flushing};
+use crate::error::{EngineError, Result};
+use crate::identity;
+use crate::rights::Rights;
+use crate::system::{SystemEntropy, now};
+
+/// Heads that a revocation may name as the last that counts: the newest ones, and those since.
+pub(super) const RECENT_HEADS: usize = 1024;
+
+impl Engine {
+    fn lock_journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(|_| panic!("a journal write panicked"))
+    }
+
+    /// Whether something has to be done before the next write: a new epoch, or no write at all.
+    fn is_outdated(&self) -> bool {
+        let (rights, now) = (self.identity.rights.now(), now());
+        rights.needs_epoch(now) || !rights.may_write(now)
+    }
+
+    /// Before a commit: publishes a new epoch where the newest is not for exactly those who may read now.
+    pub(super) fn obey(&self) -> Result<()> {
+        match self.read_only || !self.is_outdated() {
+            true => Ok(()),
+            false => self.obey_with(&mut self.lock_journal()),
+        }
+    }
+
+    /// As [`Engine::obey`], by who holds the journal.
+    pub(super) fn obey_with(&self, journal: &mut Journal) -> Result<()> {
+        if !self.is_outdated() {
+            return Ok(());
+        }
+        self.check_writable()?;
+        let mut flushing = self.flushing();
+        let rights = self.identity.rights.now();
+        let (access, who) = (rights.access.clone(), self.identity.node.principal());
+        self.stop_on_error(access.may_write(&who, &access.newest(), now()).map_err(EngineError::from))?;
+        let (epochs, keys) = self.next_epoch(&access)?;
+        self.begin_epoch(journal, &mut flushing, access, epochs, keys)
+    }
+
+    /// Verifies signed access records, appends them to the log, and obeys them. Durable when this returns.
+    pub(crate) fn append_access(&self, records: &[Vec<u8>]) -> Result<()> {
+        if self.storage_read_only {
+            return Err(bt_vfs::Refusal::ReadOnly.into());
+        }
+        let mut journal = self.lock_journal();
+        let mut flushing = self.flushing();
+        let before = self.identity.rights.now();
+        let mut access = before.access.clone();
+        let mut revoked = Vec::new();
+        for record in records {
+            let appended = access.append(AccessRecord::decode(record).map_err(bt_tree::AccessError::from)?)?;
+            let action = &appended.statement().action;
+            if let Action::Revoke { last, .. } | Action::Succeed { last, .. } = action {
+                revoked.push((action.principal(), *last));
+            }
+        }
+        let after = before.under(access.clone());
+        let loses_write = before.may_write(now()) && !after.may_write(now());
+        if loses_write && !self.read_only && self.read().is_changed() {
+            self.commit_locked(&mut flushing, None)?;
+        }
+        for (principal, last) in revoked {
+            self.check_last_head(&flushing, loses_write && principal == self.identity.node.principal(), last)?;
+        }
+        let writes = !self.read_only && after.may_write(now());
+        let next = if writes { Some(self.next_epoch(&access)?) } else { None };
+        self.stop_on_error(self.replace(&self.identity.layout.access(), &access.to_bytes()))?;
+        self.identity.rights.set(after);
+        match next {
+            Some((epochs, keys)) => self.begin_epoch(&mut journal, &mut flushing, access, epochs, keys),
+            None => {
+                if loses_write {
+                    self.stop(&EngineError::RightsEnded(self.identity.node.principal()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The newest head that counts.
+    pub(crate) fn newest_head(&self) -> Option<LastHead> {
+        self.flushing().recent.back().copied()
+    }
+
+    /// A revocation names a head of this zone. Where it is ours, nothing may have followed that head.
+    fn check_last_head(&self, flushing: &Flushing, is_own: bool, last: Option<LastHead>) -> Result<()> {
+        let known = flushing.recent.back().copied();
+        let fits = match last {
+            None => known.is_none(),
+            Some(_) if is_own => last == known,
+            Some(last) => flushing.recent.contains(&last),
+        };
+        if fits { Ok(()) } else { Err(EngineError::OutdatedHead) }
+    }
+
+    /// The next epoch, for those who may read under `access`; nothing is written yet.
+    fn next_epoch(&self, access: &AccessLog) -> Result<(EpochList, Keyring)> {
+        let rights = self.identity.rights.now();
+        let (mut epochs, mut keys) = (rights.epochs.clone(), rights.keys.clone());
+        let session = self.fresh_session()?;
+        let epoch = epochs.advance(access, &mut keys, &session, now(), &mut SystemEntropy)?;
+        tracing::info!(epoch, "the zone gets new keys");
+        Ok((epochs, keys))
+    }
+
+    /// Writes a new epoch, and publishes a head under it that covers everything and names no journal. A failure is
+    /// final: what is sealed from now on is under the new key, and the old journal must not go on.
+    fn begin_epoch(
+        &self,
+        journal: &mut Journal,
+        flushing: &mut Flushing,
+        access: AccessLog,
+        epochs: EpochList,
+        keys: Keyring,
+    ) -> Result<()> {
+        self.stop_on_error(self.replace(&self.identity.layout.epochs(), &epochs.to_bytes()))?;
+        self.identity.rights.set(Rights::new(access, epochs, keys, self.identity.node.principal()));
+        self.stop_on_error(self.commit_without_journal(journal, flushing))
+    }
+
+    /// Publishes a head that covers everything, under the newest epoch, and ends the journal.
+    fn commit_without_journal(&self, journal: &mut Journal, flushing: &mut Flushing) -> Result<()> {
+        let offset = {
+            let mut position = self.position.lock().expect("no panic under this lock");
+            *position = super::open::no_journal(0, position.offset);
+            position.offset
+        };
+        journal.end();
+        if self.read().is_changed() {
+            self.stop_on_error(self.commit_locked(flushing, None))?;
+        } else {
+            self.republish(flushing, super::open::no_journal(0, offset))?;
+        }
+        let file = self.journal_file.as_ref().expect("a writable zone has a journal");
+        self.stop_on_error(file.resume(offset, offset).map_err(EngineError::from))
+    }
+
+    /// Replaces a file of the zone's records, at need with the room that is held back for a full disk.
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let replace = || identity::replace(&*self.storage, name, bytes).map_err(EngineError::from);
+        match replace() {
+            Err(error) if error.is_no_space() && self.release_ballast() => replace(),
+            other => other,
+        }
+    }
+}
