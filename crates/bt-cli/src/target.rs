@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bt_crypto::KeyStore;
 use bt_node::Node;
 use bt_node::control::{Client, Failure, Request, Response, Service};
 use bt_node::options::OpenOptions;
@@ -30,6 +31,17 @@ impl Target {
             return Ok(Self::Served(client));
         }
         Node::open(&dir, &OpenOptions { read_only: !write, ..OpenOptions::default() }).map(Self::Opened)
+    }
+
+    /// Finds whom to ask to change who may do what. Without a serving process the directory is opened, acting for the
+    /// principal that signs: whatever became of the node's own rights.
+    pub fn find_for(dir: &Path, signer: Arc<dyn KeyStore>) -> Result<Self, Failure> {
+        let dir = node_dir(dir)?;
+        check_dir(&dir)?;
+        match Client::connect(&dir)? {
+            Some(client) => Ok(Self::Served(client)),
+            None => Node::open_as(&dir, &OpenOptions::default(), signer).map(Self::Opened),
+        }
     }
 
     /// Sends one request; shows progress on a terminal and stops at Ctrl-C.

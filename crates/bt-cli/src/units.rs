@@ -32,6 +32,28 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))
 }
 
+/// Parses "90d", "12h", "2w", "1y": whole hours, days, weeks or years of 365 days; gives seconds.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        "y" => 365 * 86_400,
+        _ => return Err(format!("{unit:?} is no unit of time: use h, d, w or y")),
+    };
+    let number: i64 = number.parse().map_err(|_| format!("{text:?} is no length of time"))?;
+    let in_all = number.checked_mul(seconds).filter(|seconds| (1..=100 * 365 * 86_400).contains(seconds));
+    in_all.ok_or_else(|| format!("{text} is not between an hour and a hundred years"))
+}
+
+/// So many seconds from now, by the wall clock.
+pub fn from_now(seconds: i64) -> Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new((now.as_secs() as i64).saturating_add(seconds), now.subsec_nanos())
+}
+
 /// A point in time as RFC 3339 in UTC, to the second. Days from civil by Howard Hinnant's algorithm.
 pub fn time(at: Timestamp) -> String {
     let days = at.seconds.div_euclid(86_400);
@@ -67,6 +89,15 @@ mod tests {
         assert_eq!(parse_bytes("65536"), Ok(65536));
         for text in ["", "M", "1T", "-1", "99999999999999G"] {
             assert!(parse_bytes(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_parsed() {
+        assert_eq!(parse_duration("90d"), Ok(90 * 86_400));
+        assert_eq!(parse_duration("1y"), Ok(31_536_000));
+        for text in ["", "d", "90", "0d", "5m", "-1d", "101y", "99999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
         }
     }
 

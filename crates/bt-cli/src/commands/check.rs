@@ -10,7 +10,7 @@ use crate::arguments::OutputOption;
 use crate::output::show;
 use crate::progress::Bar;
 use crate::target::{Target, check_dir, node_dir, unexpected};
-use crate::units::bytes;
+use crate::units::{bytes, time};
 use crate::{End, Outcome};
 
 /// Verify every signature, hash and account of a tree.
@@ -58,6 +58,10 @@ fn text(report: &CheckReport) -> String {
     let unlisted = report.problem_count - (report.problems.len() as u64).min(report.problem_count);
     if unlisted > 0 {
         text.push_str(&format!("and {unlisted} problems more\n"));
+    }
+    for head in &report.refused {
+        let why = head.refused.as_deref().unwrap_or("its signer has no right to it any more");
+        text.push_str(&format!("refused: the head of revision {} of {}: {why}\n", head.revision, time(head.time)));
     }
     if report.leftovers > 0 {
         let n = report.leftovers;

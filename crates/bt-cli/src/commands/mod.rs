@@ -1,15 +1,18 @@
 //! The commands, one file each.
 
+pub(crate) mod access;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod mount;
-pub(crate) mod node;
 pub(crate) mod principal;
 pub(crate) mod reclaim;
+pub(crate) mod revoke;
+pub(crate) mod share;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod sync;
@@ -31,7 +34,10 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Reclaim(arguments) => reclaim::run(&arguments),
-        Command::Node(arguments) => node::run(&arguments),
+        Command::Share(arguments) => share::run(&arguments),
+        Command::Revoke(arguments) => revoke::run(&arguments),
+        Command::Access(arguments) => access::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
         Command::Principal(arguments) => principal::run(&arguments),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
