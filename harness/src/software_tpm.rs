@@ -133,18 +133,27 @@ impl SoftwareTpm {
     /// # Errors
     /// When the TPM refuses.
     pub fn loaded(&self) -> Result<usize> {
-        let mut count = 0;
-        // HMAC sessions, policy sessions, transient keys: TPM2_GetCapability(TPM_CAP_HANDLES, first, 16).
-        for first in [0x0200_0000u32, 0x0300_0000, 0x8000_0000] {
-            let mut body = 1u32.to_be_bytes().to_vec();
-            body.extend(first.to_be_bytes());
-            body.extend(16u32.to_be_bytes());
-            let answer = self.command(NO_SESSIONS, 0x017a, &body)?;
-            // More data (1 byte), capability (4), number of handles (4), handles.
-            let [_, _, _, _, _, a, b, c, d, ..] = answer[..] else { bail!("a short answer: {answer:?}") };
-            count += u32::from_be_bytes([a, b, c, d]) as usize;
-        }
-        Ok(count)
+        // HMAC sessions, policy sessions, transient keys.
+        [0x0200_0000, 0x0300_0000, 0x8000_0000].into_iter().map(|first| self.handles(first)).sum()
+    }
+
+    /// Counters and other memory that were defined in it by its owner (it is made with none of them).
+    ///
+    /// # Errors
+    /// When the TPM refuses.
+    pub fn counters(&self) -> Result<usize> {
+        self.handles(0x0180_0000)
+    }
+
+    /// How many handles of a kind there are from `first` on: TPM2_GetCapability(TPM_CAP_HANDLES, first, 16).
+    fn handles(&self, first: u32) -> Result<usize> {
+        let mut body = 1u32.to_be_bytes().to_vec();
+        body.extend(first.to_be_bytes());
+        body.extend(16u32.to_be_bytes());
+        let answer = self.command(NO_SESSIONS, 0x017a, &body)?;
+        // More data (1 byte), capability (4), number of handles (4), handles.
+        let [_, _, _, _, _, a, b, c, d, ..] = answer[..] else { bail!("a short answer: {answer:?}") };
+        Ok(u32::from_be_bytes([a, b, c, d]) as usize)
     }
 
     /// Occupies the TPM like a program that never lets go: it serves one connection at a time.

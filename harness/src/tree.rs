@@ -27,11 +27,19 @@ impl Tree {
     /// # Errors
     /// When `bt init` fails; the error carries its output.
     pub fn init(scratch: &Scratch, directory: &Path) -> Result<Self> {
+        Self::init_with(scratch, directory, &[])
+    }
+
+    /// As [`Tree::init`], with more arguments.
+    ///
+    /// # Errors
+    /// As [`Tree::init`].
+    pub fn init_with(scratch: &Scratch, directory: &Path, arguments: &[&str]) -> Result<Self> {
         let passphrase_file = scratch.path().join("passphrase");
         fs::write(&passphrase_file, "correct horse battery staple\n")?;
         let tree = Self { directory: directory.to_path_buf(), passphrase_file, scratch: scratch.path().to_path_buf() };
         let mut init = tree.command(&["init"])?;
-        init.arg("--passphrase-file").arg(&tree.passphrase_file);
+        init.arg("--passphrase-file").arg(&tree.passphrase_file).args(arguments);
         run_checked(&mut init, NODE_TIMEOUT)?;
         Ok(tree)
     }

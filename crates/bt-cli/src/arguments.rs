@@ -4,8 +4,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    access, bench, check, completions, init, inspect, log, man, mount, principal, reclaim, revoke, share, snapshot,
-    status, sync, unmount, whoami,
+    access, bench, check, completions, init, inspect, log, man, mount, node, principal, reclaim, revoke, share,
+    snapshot, status, sync, unmount, whoami,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     Inspect(inspect::Inspect),
     Reclaim(reclaim::Reclaim),
+    Node(node::Node),
     Share(share::Share),
     Revoke(revoke::Revoke),
     Access(access::Access),

@@ -20,10 +20,12 @@ mod output;
 mod passphrase;
 pub mod principal;
 mod progress;
+mod quiet;
 mod rights;
 mod serving;
 pub mod signer;
 mod target;
+mod tpm;
 mod units;
 
 use std::io::Write;
@@ -36,6 +38,7 @@ use crate::arguments::Arguments;
 
 /// Parses the command line, runs the command and prints its failure.
 pub fn run() -> ExitCode {
+    quiet::silence_tpm_library();
     hardening::forbid_core_dumps();
     match commands::run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,29 +12,49 @@ use zeroize::Zeroizing;
 /// The variable that names a file with a passphrase.
 pub const VARIABLE: &str = "BT_PASSPHRASE_FILE";
 
+/// The variable that names a file with the recovery passphrase of a key in a TPM.
+pub const RECOVERY_VARIABLE: &str = "BT_RECOVERY_PASSPHRASE_FILE";
+
 /// The longest passphrase, in bytes.
 const LIMIT: usize = 4096;
 
 /// A new passphrase: from `file`, else from the file that BT_PASSPHRASE_FILE names, else asked for twice.
 pub fn new_passphrase(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    match given(file) {
+    match given(file, VARIABLE) {
         Some(path) => from_file(&path),
-        None => ask_twice(),
+        None => ask_twice("New passphrase: ", "--passphrase-file", VARIABLE),
     }
+}
+
+/// A new recovery passphrase for a key in a TPM, from where BT_RECOVERY_PASSPHRASE_FILE says, else asked for twice.
+pub fn new_recovery_passphrase(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match given(file, RECOVERY_VARIABLE) {
+        Some(path) => from_file(&path),
+        None => ask_twice("New recovery passphrase: ", "--recovery-passphrase-file", RECOVERY_VARIABLE),
+    }
+}
+
+/// The recovery passphrase of a key in a TPM, as [`new_recovery_passphrase`], asked for once.
+pub fn recovery_passphrase(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if let Some(path) = given(file, RECOVERY_VARIABLE) {
+        return from_file(&path);
+    }
+    refuse_without_terminal("--recovery-passphrase-file", RECOVERY_VARIABLE)?;
+    ask("Recovery passphrase: ")
 }
 
 /// The passphrase of the file with keys at `of`: from `file`, else from the file that BT_PASSPHRASE_FILE names, else
 /// asked for once.
 pub fn passphrase_of(of: &Path, file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if let Some(path) = given(file) {
+    if let Some(path) = given(file, VARIABLE) {
         return from_file(&path);
     }
-    refuse_without_terminal()?;
+    refuse_without_terminal("--passphrase-file", VARIABLE)?;
     ask(&format!("Passphrase of {}: ", of.display()))
 }
 
-fn given(file: Option<&Path>) -> Option<PathBuf> {
-    file.map(Path::to_owned).or_else(|| env::var_os(VARIABLE).map(PathBuf::from))
+fn given(file: Option<&Path>, variable: &str) -> Option<PathBuf> {
+    file.map(Path::to_owned).or_else(|| env::var_os(variable).map(PathBuf::from))
 }
 
 /// The content of the file; one line end after it does not count.
@@ -64,20 +84,20 @@ fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(bytes)
 }
 
-fn refuse_without_terminal() -> Result<(), Failure> {
+fn refuse_without_terminal(option: &str, variable: &str) -> Result<(), Failure> {
     if io::stdin().is_terminal() && io::stderr().is_terminal() {
         return Ok(());
     }
     Err(Failure::usage(
         "a passphrase is needed, and there is no terminal to ask on",
-        format!("give --passphrase-file FILE, or set {VARIABLE}"),
+        format!("give {option} FILE, or set {variable}"),
     ))
 }
 
-fn ask_twice() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    refuse_without_terminal()?;
+fn ask_twice(question: &str, option: &str, variable: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    refuse_without_terminal(option, variable)?;
     loop {
-        let first = ask("New passphrase: ")?;
+        let first = ask(question)?;
         if first.is_empty() {
             say("It must not be empty.\n")?;
         } else if first == ask("Once more: ")? {

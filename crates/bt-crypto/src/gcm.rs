@@ -35,7 +35,13 @@ impl AesGcm {
     pub(crate) fn seal(&self, nonce: &[u8; NONCE_SIZE], associated: &[u8], plaintext: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + plaintext.len() + TAG_SIZE, 0);
-        let (ciphertext, tag) = out[start..].split_at_mut(plaintext.len());
+        self.seal_into(nonce, associated, plaintext, &mut out[start..]);
+    }
+
+    /// Puts ciphertext and tag into `out`, which holds exactly these; else as [`AesGcm::seal`].
+    pub(crate) fn seal_into(&self, nonce: &[u8; NONCE_SIZE], associated: &[u8], plaintext: &[u8], out: &mut [u8]) {
+        assert_eq!(out.len(), plaintext.len() + TAG_SIZE, "the output of sealing holds exactly ciphertext and tag");
+        let (ciphertext, tag) = out.split_at_mut(plaintext.len());
         self.with_context(|context| {
             context.encrypt_init(None, None, Some(nonce))?;
             update(context, associated, plaintext, ciphertext)?;

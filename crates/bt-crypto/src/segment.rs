@@ -97,11 +97,20 @@ impl SegmentCipher {
     /// When `index` is 4096 or more, or was sealed before by this cipher: the index is the nonce, and a nonce
     /// used twice gives the plaintexts away.
     pub fn seal(&self, index: u32, plaintext: &[u8], out: &mut Vec<u8>) -> BlockHash {
+        let start = out.len();
+        out.resize(start + plaintext.len() + TAG_SIZE, 0);
+        self.seal_into(index, plaintext, &mut out[start..])
+    }
+
+    /// Puts ciphertext and tag of block `index` into `out` and gives their hash.
+    ///
+    /// # Panics
+    /// As [`SegmentCipher::seal`], and when `out` is not exactly 16 bytes longer than `plaintext`.
+    pub fn seal_into(&self, index: u32, plaintext: &[u8], out: &mut [u8]) -> BlockHash {
         let first = self.sealed.get_or_init(Box::default).insert(index);
         assert!(first, "block {index} of a segment was sealed twice");
-        let start = out.len();
-        self.cipher.seal(&nonce(index), &[], plaintext, out);
-        self.hasher.hash(index, &out[start..])
+        self.cipher.seal_into(&nonce(index), &[], plaintext, out);
+        self.hasher.hash(index, out)
     }
 
     /// Checks the hash of `sealed`, then opens it into `out`, which is zeroed when the tag refuses.

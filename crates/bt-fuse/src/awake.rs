@@ -23,7 +23,8 @@ const ANY_LATENCY: i32 = 2_000_000_000;
 /// many cores that keeping all of them awake would cost more than it brings.
 pub(crate) struct Awake {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    permitted: bool,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -66,18 +67,32 @@ impl Awake {
         let own = shared.clone();
         let start = || std::thread::Builder::new().name("bt-fuse-awake".into()).spawn(move || own.run()).ok();
         let thread = if permitted { start() } else { None };
-        Arc::new(Self { shared, thread })
+        Arc::new(Self { shared, permitted: thread.is_some(), thread: Mutex::new(thread) })
     }
 
     /// A request has come; `waits` when its answer will wait for the disk.
     pub(crate) fn request(&self, waits: bool) {
-        if self.thread.is_none() {
+        if !self.permitted {
             return;
         }
         if self.shared.awake.load(Ordering::Relaxed) {
             self.shared.touched.store(true, Ordering::Relaxed);
         } else if waits || self.shared.is_dense() {
             self.shared.wake();
+        }
+    }
+}
+
+impl Awake {
+    /// Lets cores halt from now on, and ends the thread.
+    pub(crate) fn close(&self) {
+        let mut state = self.shared.state.lock().expect("no panic under this lock");
+        (state.ending, state.device) = (true, None);
+        drop(state);
+        self.shared.changed.notify_all();
+        let thread = self.thread.lock().expect("no panic under this lock").take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that lets cores halt again panicked");
         }
     }
 }
@@ -102,7 +117,7 @@ impl Shared {
 
     fn wake(&self) {
         let mut state = self.state.lock().expect("no panic under this lock");
-        if !self.awake.load(Ordering::Relaxed) && state.allow(0).is_ok() {
+        if !state.ending && !self.awake.load(Ordering::Relaxed) && state.allow(0).is_ok() {
             self.touched.store(true, Ordering::Relaxed);
             self.awake.store(true, Ordering::Relaxed);
             self.changed.notify_one();
@@ -131,13 +146,7 @@ impl Shared {
 
 impl Drop for Awake {
     fn drop(&mut self) {
-        self.shared.state.lock().expect("no panic under this lock").ending = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that lets cores halt again panicked");
-        }
+        self.close();
     }
 }
 

@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::check::{self, guarded};
 use crate::directory::DirWriter;
+use crate::limits::LARGE_READ;
 use crate::wire::{self, InHeader, opcode, setattr_valid};
 use crate::{Attr, Caller, Entry, Errno, FileSystem, Result, SetAttr, SlowCall, Time, TimeOrNow};
 
@@ -34,6 +35,7 @@ pub(crate) fn answer(fs: &dyn FileSystem, request: &mut Request<'_>) -> Result<u
 /// Whether the file system wants this call made by a worker.
 pub(crate) fn may_wait(fs: &dyn FileSystem, header: &InHeader, fixed: &[u8]) -> bool {
     let call = match header.opcode {
+        opcode::READ if reads_much(fixed) => SlowCall::LargeRead,
         opcode::WRITE => SlowCall::Write,
         opcode if is_sync(opcode) => SlowCall::Fsync,
         opcode::COPY_FILE_RANGE | opcode::COPY_FILE_RANGE_64 => SlowCall::CopyFileRange,
@@ -48,6 +50,10 @@ pub(crate) fn may_wait(fs: &dyn FileSystem, header: &InHeader, fixed: &[u8]) -> 
 /// Whether an operation makes something durable.
 pub(crate) fn is_sync(opcode: u32) -> bool {
     matches!(opcode, opcode::FSYNC | opcode::FSYNCDIR | opcode::SYNCFS)
+}
+
+fn reads_much(fixed: &[u8]) -> bool {
+    parse::<wire::ReadIn>(fixed).is_ok_and(|read| read.size >= LARGE_READ)
 }
 
 fn truncates(fixed: &[u8]) -> bool {

@@ -14,6 +14,8 @@ pub(crate) const SYMLINK_SIZE: usize = 4095;
 pub(crate) const MAX_BACKGROUND: u16 = 64;
 /// From here the kernel thinks the device busy and starts no more read-ahead.
 pub(crate) const CONGESTION_THRESHOLD: u16 = 48;
+/// Bytes from which a read may be made by a worker: preparing them takes longer than handing the call over.
+pub(crate) const LARGE_READ: u32 = 256 << 10;
 /// Threads for calls that may wait. They mostly sleep; the more, the more fsyncs share one group commit.
 pub(crate) const WORKERS: usize = 8;
 /// Calls that wait for a worker; beyond, the thread that received a call makes it itself.

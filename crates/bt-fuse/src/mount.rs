@@ -72,7 +72,8 @@ impl Mount {
         let workers = Arc::new(Workers::start().map_err(MountError::Threads)?);
         let (mountpoint, device) = Mountpoint::attach(path, options)?;
         fs.connected(Kernel::new(&device).map_err(MountError::Handshake)?);
-        let serving = match serve(fs.clone(), device, options, transport, &workers) {
+        let awake = Awake::new();
+        let serving = match serve(fs.clone(), device, options, transport, &workers, &awake) {
             Ok(serving) => serving,
             Err(error) => {
                 // The first error is the one to show; a mount that nobody serves is only in the way.
@@ -86,6 +87,7 @@ impl Mount {
         let end = move || {
             join(serving.threads, &mountpoint);
             workers.close();
+            awake.close();
             fs.destroyed();
             ended.set();
         };
@@ -196,12 +198,12 @@ fn serve(
     options: &MountOptions,
     transport: Transport,
     workers: &Arc<Workers>,
+    awake: &Arc<Awake>,
 ) -> std::result::Result<Serving, MountError> {
-    let awake = Awake::new();
     match transport {
-        Transport::Uring => uring::serve(fs, device, options, workers, &awake),
+        Transport::Uring => uring::serve(fs, device, options, workers, awake),
         Transport::Fuser => {
-            let counters = Counters::new(&awake);
+            let counters = Counters::new(awake);
             let thread = fuser_transport::serve(fs, device, options, workers, counters.clone())?;
             Ok(Serving { threads: vec![thread], counters: vec![counters] })
         }

@@ -121,6 +121,8 @@ pub struct StatFs {
 pub enum SlowCall {
     /// `fsync`.
     Fsync,
+    /// `read` of much: another core can prepare it while the program works on what it has. Only io_uring asks.
+    LargeRead,
     /// `write`.
     Write,
     /// `copy_file_range`.

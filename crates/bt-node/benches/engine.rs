@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bt_node::control::{Request, Response, Service};
-use bt_node::options::{InitOptions, MountOptions, OpenOptions};
+use bt_node::options::{InitOptions, MountOptions, NodeKeyOptions, OpenOptions};
 use bt_node::{Mounted, Node};
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -35,7 +35,8 @@ struct Bed {
 impl Bed {
     fn new(place: &Path) -> Self {
         let base = tempfile::tempdir_in(place).expect("the place can be written");
-        let options = InitOptions { passphrase: b"benchmark".to_vec().into(), compression: None };
+        let options =
+            InitOptions { passphrase: b"benchmark".to_vec().into(), compression: None, node_key: NodeKeyOptions::File };
         bt_node::init(&base.path().join("node"), &options).expect("a tree can be made");
         fs::create_dir(base.path().join("mount")).expect("the place can be written");
         let node = Node::open(&base.path().join("node"), &OpenOptions::default()).expect("it was just made");

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bt_base::{PrincipalId, TreeId, ZoneId};
-use bt_crypto::{KeyStore, SoftwareKeyStore};
+use bt_crypto::KeyStore;
 use bt_store::Storage;
-use bt_tree::{AccessLog, Birth, EpochList, Genesis};
+use bt_tree::{AccessLog, Birth, EpochError, EpochList, Genesis};
 use zeroize::Zeroizing;
 
 use crate::control::Failure;
 use crate::layout::{self, ZoneLayout};
+use crate::node_key::{NodeKey, key_failure};
 use crate::rights::{Rights, ZoneRights};
 
 /// The largest record file that is read.
@@ -20,6 +21,8 @@ pub(crate) struct NodeIdentity {
     pub(crate) genesis: Genesis,
     /// Certifies session keys, and opens the boxes of epochs.
     pub(crate) who: Arc<dyn KeyStore>,
+    /// The node's own key.
+    pub(crate) key: NodeKey,
 }
 
 impl NodeIdentity {
@@ -27,14 +30,13 @@ impl NodeIdentity {
     pub(crate) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
         check_format(storage)?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
-        let node = SoftwareKeyStore::decode(&node).map_err(|error| damaged(layout::NODE_KEY, error))?;
-        Self::load_as(storage, Arc::new(node))
+        let key = NodeKey::decode(&node)?;
+        Ok(Self { genesis: read_genesis(storage)?, who: key.store(), key })
     }
 
-    /// Reads and verifies the tree's record; another principal than the node acts.
+    /// The same; another principal than the node acts.
     pub(crate) fn load_as(storage: &dyn Storage, who: Arc<dyn KeyStore>) -> Result<Self, Failure> {
-        check_format(storage)?;
-        Ok(Self { genesis: read_genesis(storage)?, who })
+        Ok(Self { who, ..Self::load(storage)? })
     }
 
     /// The tree.
@@ -71,10 +73,7 @@ impl ZoneIdentity {
             .map_err(|error| damaged(&layout.access(), error))?;
         let epochs = EpochList::decode(&access, &read(storage, &layout.epochs())?)
             .map_err(|error| damaged(&layout.epochs(), error))?;
-        let keys = epochs.open_with(&*node.who).map_err(|error| {
-            let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
-            Failure::refused(what, "use the node.key that was admitted to this tree")
-        })?;
+        let keys = epochs.open_with(&*node.who).map_err(|error| not_opened(&node, &error))?;
         let rights = Arc::new(ZoneRights::new(Rights::new(access, epochs, keys, node.principal())));
         Ok(Self { node, birth, rights, layout })
     }
@@ -87,6 +86,17 @@ impl ZoneIdentity {
     /// The tree.
     pub(crate) fn tree(&self) -> &TreeId {
         self.node.tree()
+    }
+}
+
+fn not_opened(node: &NodeIdentity, error: &EpochError) -> Failure {
+    let other = || {
+        let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
+        Failure::refused(what, "use the node.key that was admitted to this tree")
+    };
+    match error {
+        EpochError::Key(error) => key_failure(error, other),
+        _ => other(),
     }
 }
 

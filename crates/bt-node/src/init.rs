@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bt_base::TreeId;
 use bt_base::limits::SESSION_SECONDS;
-use bt_crypto::{KeyStore, PassphraseCost, RootSeed, SoftwareKeyStore};
+use bt_crypto::{KeyStore, PassphraseCost, RootSeed};
 use bt_store::{Ballast, DirLock, FileStorage, Heads, JournalFile, Storage};
 use bt_tree::{AccessLog, Action, Birth, EpochList, Genesis, Keyring, Rights, SessionKey};
 
@@ -13,6 +13,7 @@ use crate::control::{Failure, FailureKind};
 use crate::engine::Engine;
 use crate::identity;
 use crate::layout::{self, ZoneLayout};
+use crate::node_key::NodeKey;
 use crate::options::{Compression, InitOptions, InitReport, OpenOptions};
 use crate::system::{SystemEntropy, now};
 
@@ -30,10 +31,24 @@ pub(crate) fn make(
     options: &InitOptions,
     cost: PassphraseCost,
 ) -> Result<InitReport, Failure> {
+    let key = NodeKey::create(&options.node_key)?;
+    let made = make_with(storage, options, cost, &key);
+    if made.is_err() {
+        key.discard();
+    }
+    made
+}
+
+fn make_with(
+    storage: Arc<dyn Storage>,
+    options: &InitOptions,
+    cost: PassphraseCost,
+    key: &NodeKey,
+) -> Result<InitReport, Failure> {
     let entropy = &mut SystemEntropy;
     let seed = RootSeed::generate(entropy);
     let root = seed.key_store();
-    let node = SoftwareKeyStore::generate(entropy);
+    let node = key.store();
     let genesis = Genesis::create(&root, now(), entropy).map_err(problem)?;
     let tree = *genesis.tree();
     let birth = Birth::create(&root, &genesis, None, entropy).map_err(problem)?;
@@ -43,11 +58,11 @@ pub(crate) fn make(
     let mut access = AccessLog::new(&genesis, &birth).map_err(problem)?;
     let grant = Action::Grant { principal: *node.credential(), rights: Rights::Write, until: None };
     access.decide(&root, now(), grant).map_err(problem)?;
-    let epochs = first_epoch(&node, &tree, &access)?;
+    let epochs = first_epoch(&*node, &tree, &access)?;
     let write = |name: &str, bytes: &[u8]| identity::write(&*storage, name, bytes);
     write(layout::GENESIS, genesis.as_bytes())?;
     write(layout::ROOT_KEY, &seed.seal_file(&options.passphrase, cost, entropy))?;
-    write(layout::NODE_KEY, &node.encode())?;
+    write(layout::NODE_KEY, &key.encode())?;
     write(&layout.birth(), birth.as_bytes())?;
     write(&layout.access(), &access.to_bytes())?;
     write(&layout.epochs(), &epochs.to_bytes())?;
@@ -70,10 +85,17 @@ pub(crate) fn make(
     };
     let identity = identity::load_top(&*storage)?;
     Engine::create(storage, identity, &OpenOptions::default(), compression)?.close()?;
-    Ok(InitReport { tree, zone, node: node.credential().id(), root: root.credential().id(), words: seed.to_words() })
+    Ok(InitReport {
+        tree,
+        zone,
+        node: node.credential().id(),
+        root: root.credential().id(),
+        node_key: key.status(),
+        words: seed.to_words(),
+    })
 }
 
-fn first_epoch(node: &SoftwareKeyStore, tree: &TreeId, access: &AccessLog) -> Result<EpochList, Failure> {
+fn first_epoch(node: &dyn KeyStore, tree: &TreeId, access: &AccessLog) -> Result<EpochList, Failure> {
     let session = SessionKey::issue(node, tree, now(), SESSION_SECONDS, &mut SystemEntropy).map_err(problem)?;
     let mut epochs = EpochList::new(access);
     epochs.advance(access, &mut Keyring::default(), &session, now(), &mut SystemEntropy).map_err(problem)?;

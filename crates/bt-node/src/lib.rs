@@ -18,6 +18,7 @@ mod init;
 mod layout;
 mod mountfs;
 mod node;
+mod node_key;
 pub mod options;
 mod rights;
 mod service;

@@ -604,7 +604,7 @@ impl FileSystem for MountedZone {
     fn may_wait(&self, call: SlowCall, node: u64) -> bool {
         match call {
             SlowCall::Fsync => self.engine.is_crowded() || self.engine.is_large_sync(node),
-            SlowCall::CopyFileRange | SlowCall::Seek => true,
+            SlowCall::CopyFileRange | SlowCall::Seek | SlowCall::LargeRead => true,
             SlowCall::Write | SlowCall::Fallocate | SlowCall::Truncate => self.engine.is_crowded(),
         }
     }

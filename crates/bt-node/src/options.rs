@@ -2,7 +2,11 @@
 
 use bt_base::{PrincipalId, TreeId, ZoneId};
 use serde::{Deserialize, Serialize};
+
+use crate::control::report::NodeKeyStatus;
 use zeroize::Zeroizing;
+
+pub use bt_tpm::{Pcrs, PcrsError};
 
 /// How the extents of a zone are compressed before they are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,31 @@ pub struct InitOptions {
     pub passphrase: Zeroizing<Vec<u8>>,
     /// Compression of the root zone; none when absent.
     pub compression: Option<Compression>,
+    /// Where the node's key is made.
+    pub node_key: NodeKeyOptions,
+}
+
+/// Where a node's key is made.
+pub enum NodeKeyOptions {
+    /// In the file `node.key`.
+    File,
+    /// In a TPM.
+    Tpm {
+        /// How it is reached, in the form of tpm2-tss: `device:/dev/tpmrm0`.
+        tcti: String,
+        /// What the key is bound to, if anything.
+        binding: Option<Binding>,
+        /// A counter in the TPM tells older copies of the directory.
+        with_counter: bool,
+    },
+}
+
+/// PCRs that a key is bound to, and what renews the binding.
+pub struct Binding {
+    /// The PCRs; the key works while they have the values that they have now.
+    pub pcrs: Pcrs,
+    /// The recovery passphrase, which binds the key to later values.
+    pub passphrase: Zeroizing<Vec<u8>>,
 }
 
 /// What was made. The recovery words exist nowhere else: whoever receives this shows them once and drops them.
@@ -32,6 +61,8 @@ pub struct InitReport {
     pub node: PrincipalId,
     /// The root principal.
     pub root: PrincipalId,
+    /// Where the node's key is.
+    pub node_key: NodeKeyStatus,
     /// The 24 words that restore the root credential, separated by single spaces.
     pub words: Zeroizing<String>,
 }

@@ -58,6 +58,7 @@ impl Node {
             tree: *identity.tree(),
             zone: identity.zone(),
             node: identity.node.principal(),
+            node_key: identity.node.key.status(),
             mount: self.mount.lock().expect("no panic under this lock").clone(),
             read_only: engine.stopped().map(str::to_owned),
             revision: state.revision,

@@ -4,22 +4,11 @@
 //! content is gone (`masked`), dirty pages, and the size. Writing and truncating touch only this layer; a flush
 //! moves it into the zone, an fsync copies it into the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
 use bt_base::limits::{PAGE_SIZE, PAGES_PER_BLOCK};
 use bt_base::{Revision, Timestamp};
 
+use crate::pages::{Bytes, Page, PageSet, Pages};
 use crate::ranges::Ranges;
-
-/// A page that is not yet in the zone. Shorter than 4 KiB when the rest is zero.
-pub(crate) struct Page {
-    pub(crate) data: Arc<[u8]>,
-    /// The journal holds this content.
-    pub(crate) journaled: bool,
-    /// The flush that is writing this content; 0 for none.
-    pub(crate) flush: u32,
-}
 
 /// A file that changed since the last commit.
 pub(crate) struct FileState {
@@ -28,10 +17,10 @@ pub(crate) struct FileState {
     /// When the content changed, if it did since the inode was written.
     pub(crate) mtime: Option<Timestamp>,
     /// Dirty pages by number.
-    pub(crate) pages: BTreeMap<u64, Page>,
+    pub(crate) pages: Pages,
     /// Pages whose content the journal does not have: those in `pages` with `journaled` unset, and some that a flush
     /// took since. What an fsync takes must not depend on how much of the file is dirty.
-    pub(crate) fresh: BTreeSet<u64>,
+    pub(crate) fresh: PageSet,
     /// Pages whose content in the zone is gone.
     pub(crate) masked: Ranges,
     /// The size, the mask or the time differ from the zone's.
@@ -61,8 +50,8 @@ impl FileState {
         Self {
             size,
             mtime: None,
-            pages: BTreeMap::new(),
-            fresh: BTreeSet::new(),
+            pages: Pages::default(),
+            fresh: PageSet::default(),
             masked: Ranges::default(),
             changed: false,
             undurable: false,
@@ -91,7 +80,7 @@ impl FileState {
     }
 
     /// Puts a page; returns how many bytes of memory the file's pages grew by.
-    pub(crate) fn put_page(&mut self, number: u64, data: Arc<[u8]>) -> isize {
+    pub(crate) fn put_page(&mut self, number: u64, data: Bytes) -> isize {
         let grown = data.len() as isize;
         let page = Page { data, journaled: false, flush: 0 };
         self.fresh.insert(number);
@@ -102,12 +91,10 @@ impl FileState {
     /// Forgets the content of pages in a range; returns by how many bytes the pages shrank.
     pub(crate) fn clear_pages(&mut self, range: std::ops::Range<u64>) -> isize {
         let mut shrunk = 0;
-        if range.start < range.end {
-            let numbers: Vec<u64> = self.pages.range(range.clone()).map(|(number, _)| *number).collect();
-            for number in numbers {
-                shrunk += self.pages.remove(&number).map_or(0, |page| page.data.len() as isize);
-            }
-        }
+        self.pages.drop_if(range.clone(), |page| {
+            shrunk += page.data.len() as isize;
+            true
+        });
         self.masked.add(range.clone());
         self.undurable_mask.add(range);
         self.mask_flushed = None;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bt_base::Timestamp;
-use bt_base::limits::{FILE_SIZE, PAGE_SIZE};
+use bt_base::limits::{BLOCK_SIZE, FILE_SIZE, PAGE_SIZE};
 
 use crate::content::{FileState, page_of, pages_in};
 use crate::error::{Refusal, Result};
 use crate::op::{Change, Op};
+use crate::pages::Bytes;
 use crate::vfs::Vfs;
 use crate::view::{self, Source, is_directory, is_regular};
 
@@ -65,11 +66,9 @@ impl Vfs {
         self.file_mut(source, inode)?;
         let mut at = offset;
         while at < end {
-            let page = page_of(at);
-            let (start, stop) = ((at - page * PAGE) as usize, (end - page * PAGE).min(PAGE) as usize);
-            let from = (at - offset) as usize;
-            self.write_page(source, inode, page, start, &data[from..from + (stop - start)])?;
-            at = page * PAGE + stop as u64;
+            let stop = end.min((at / BLOCK_SIZE as u64 + 1) * BLOCK_SIZE as u64);
+            self.write_in_block(source, inode, at, &data[(at - offset) as usize..(stop - offset) as usize])?;
+            at = stop;
         }
         let file = self.files.get_mut(&inode).expect("made above");
         file.size = file.size.max(end);
@@ -77,18 +76,33 @@ impl Vfs {
         Ok(())
     }
 
+    /// Writes `data`, which lies in one block, at `offset`. Its pages share their memory.
+    fn write_in_block(&mut self, source: &dyn Source, inode: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let memory: Arc<[u8]> = Arc::from(data);
+        let end = offset + data.len() as u64;
+        let mut at = offset;
+        while at < end {
+            let page = page_of(at);
+            let stop = end.min((page + 1) * PAGE);
+            let data = Bytes::part(&memory, (at - offset) as usize..(stop - offset) as usize);
+            self.write_page(source, inode, page, (at - page * PAGE) as usize, data)?;
+            at = stop;
+        }
+        Ok(())
+    }
+
     /// Puts `data` at byte `start` of a page; what surrounds it stays.
-    fn write_page(&mut self, source: &dyn Source, inode: u64, page: u64, start: usize, data: &[u8]) -> Result<()> {
+    fn write_page(&mut self, source: &dyn Source, inode: u64, page: u64, start: usize, data: Bytes) -> Result<()> {
         let size = self.files[&inode].size;
         let old_end = size.saturating_sub(page * PAGE).min(PAGE) as usize;
-        let content: Arc<[u8]> = if start == 0 && data.len() >= old_end {
-            Arc::from(data)
+        let content = if start == 0 && data.len() >= old_end {
+            data
         } else {
             let mut whole = self.page_content(source, inode, page)?;
             whole.truncate(old_end);
             whole.resize(whole.len().max(start + data.len()), 0);
-            whole[start..start + data.len()].copy_from_slice(data);
-            Arc::from(whole)
+            whole[start..start + data.len()].copy_from_slice(&data);
+            Bytes::from(whole)
         };
         let file = self.files.get_mut(&inode).expect("the caller made it");
         self.dirty_bytes = self.dirty_bytes.strict_add_signed(file.put_page(page, content));
@@ -98,7 +112,7 @@ impl Vfs {
     /// A page's bytes as they are now, at most 4 KiB; what is missing at the end is zero.
     pub(crate) fn page_content(&self, source: &dyn Source, inode: u64, page: u64) -> Result<Vec<u8>> {
         if let Some(file) = self.files.get(&inode) {
-            if let Some(page) = file.pages.get(&page) {
+            if let Some(page) = file.pages.get(page) {
                 return Ok(page.data.to_vec());
             }
             if !file.shows_zone(page) {

@@ -5,7 +5,6 @@
 //! references into the index. A file that was cut in between is left for the next flush.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 
 use bt_base::Timestamp;
 use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, INLINE_SIZE, PAGE_SIZE, PAGES_PER_BLOCK};
@@ -15,6 +14,7 @@ use bt_tree::schema::{Content, Extent, Inode, Key, KeyKind, Slot, parse_key};
 use crate::content::{FileState, slot_of};
 use crate::error::Result;
 use crate::op::{Data, Op, SlotRecord};
+use crate::pages::Bytes;
 use crate::ranges::Ranges;
 use crate::vfs::Vfs;
 use crate::view::{self, Source};
@@ -23,7 +23,7 @@ use crate::view::{self, Source};
 #[derive(Debug, Clone)]
 pub enum PageSource {
     /// These bytes, and zeros where they end early.
-    Dirty(Arc<[u8]>),
+    Dirty(Bytes),
     /// The block that the slot had.
     Old,
     /// Zeros.
@@ -171,13 +171,12 @@ impl Vfs {
         }
         file.recent_slots.extend(recent);
         file.mask_flushed.get_or_insert(next);
-        file.pages.retain(|_, page| {
-            let keep = page.flush != number;
-            freed += if keep { 0 } else { page.data.len() };
-            keep
+        file.pages.drop_if(0..u64::MAX, |page| {
+            let done = page.flush == number;
+            freed += if done { page.data.len() } else { 0 };
+            done
         });
-        let pages = &file.pages;
-        file.fresh.retain(|number| pages.contains_key(number));
+        file.fresh.keep_those_of(&file.pages);
         file.masked.clear();
         file.changed = file.size != planned.size || file.mtime.is_some() && file.mtime != planned.mtime;
         if file.mtime == planned.mtime {
@@ -319,7 +318,7 @@ impl Vfs {
         recent.dedup();
         for slot in &recent {
             let pages = pages_of(*slot);
-            let gone = |page: &u64| !file.shows_zone(*page) && !file.pages.contains_key(page);
+            let gone = |page: &u64| !file.shows_zone(*page) && !file.pages.contains(*page);
             let stored = match pages.clone().all(|page| !file.shows_zone(page)) {
                 true => None,
                 false => view::slot(self.zone.tree(), source, inode, *slot)?,
@@ -332,14 +331,14 @@ impl Vfs {
             // The block still has what was cut off or punched since it was sealed.
             data.pages.extend(pages.filter(|page| stored.is_some() && gone(page)).map(|page| (page, Vec::new())));
         }
-        if file.recent_inline.is_some() && file.shows_zone(0) && !file.pages.contains_key(&0) {
+        if file.recent_inline.is_some() && file.shows_zone(0) && !file.pages.contains(0) {
             // Where there is none any more, it is in a recent slot.
             let content = view::inline(self.zone.tree(), source, inode)?;
             data.pages.extend(content.map(|content| (0, content)));
         }
         let mut fresh = file.fresh.clone();
-        fresh.extend(recent.iter().flat_map(|slot| file.pages.range(pages_of(*slot)).map(|(number, _)| *number)));
-        let told = fresh.iter().filter_map(|number| Some((*number, file.pages.get(number)?.data.to_vec())));
+        fresh.extend(recent.iter().flat_map(|slot| file.pages.range(pages_of(*slot)).map(|(number, _)| number)));
+        let told = fresh.iter().filter_map(|number| Some((number, file.pages.get(number)?.data.to_vec())));
         data.pages.extend(told);
         if data.mtime.is_none() {
             data.mtime = Some(view::inode(self.zone.tree(), source, inode)?.mtime);
@@ -347,8 +346,8 @@ impl Vfs {
         self.log_names_blocks |= !data.slots.is_empty();
         self.log.append(&Op::Data(data));
         let file = self.files.get_mut(&inode).expect("looked up above");
-        for number in fresh {
-            if let Some(page) = file.pages.get_mut(&number) {
+        for number in fresh.iter() {
+            if let Some(page) = file.pages.get_mut(number) {
                 page.journaled = true;
             }
         }
@@ -449,10 +448,10 @@ fn plan_file(
         leaves_inline: false,
     };
     let shown_inline = record.content == Content::Inline && file.shows_zone(0);
-    let touches_first = file.pages.contains_key(&0);
+    let touches_first = file.pages.contains(0);
     let fits = file.size <= INLINE_SIZE as u64;
     if fits && (touches_first || shown_inline) {
-        let mut content = match file.pages.get(&0) {
+        let mut content = match file.pages.get(0) {
             Some(page) => page.data.to_vec(),
             None => view::inline(tree, source, inode)?.unwrap_or_default(),
         };
@@ -473,7 +472,7 @@ fn plan_file(
 /// Slots with a dirty page, at an end of the mask, or with content that must leave the inline record.
 fn slots_to_seal(file: &FileState, shown_inline: bool) -> Vec<u64> {
     let per_block = PAGES_PER_BLOCK as u64;
-    let mut slots: Vec<u64> = file.pages.keys().map(|page| slot_of(*page)).collect();
+    let mut slots: Vec<u64> = file.pages.slots().collect();
     for range in file.masked.iter() {
         slots.extend((range.start % per_block != 0).then(|| slot_of(range.start)));
         slots.extend((range.end % per_block != 0).then(|| slot_of(range.end)));
@@ -501,15 +500,16 @@ fn plan_slot(
         Content::Inline if slot == 0 && file.shows_zone(0) => view::inline(tree, source, inode)?,
         _ => None,
     };
+    let covered = pages_of(slot).take(len.div_ceil(PAGE_SIZE)).all(|number| file.pages.contains(number));
     let old = match record.content {
-        Content::Extents => view::slot(tree, source, inode, slot)?,
+        Content::Extents if !covered => view::slot(tree, source, inode, slot)?,
         _ => None,
     };
     let pages = std::array::from_fn(|i| {
         let number = slot * PAGES_PER_BLOCK as u64 + i as u64;
-        match file.pages.get(&number) {
+        match file.pages.get(number) {
             Some(page) => PageSource::Dirty(page.data.clone()),
-            None if i == 0 && inline.is_some() => PageSource::Dirty(Arc::from(inline.as_deref().unwrap_or_default())),
+            None if i == 0 && inline.is_some() => PageSource::Dirty(Bytes::from(inline.as_deref().unwrap_or_default())),
             None if old.is_some() && file.shows_zone(number) && i * PAGE_SIZE < len => PageSource::Old,
             None => PageSource::Zero,
         }

@@ -1,7 +1,6 @@
 //! Reading file content: what to copy, what to fetch, what is zero.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, PAGE_SIZE, PAGES_PER_BLOCK};
 use bt_tree::BlockRef;
@@ -10,6 +9,7 @@ use bt_tree::schema::{Content, Extent, Inode, Slot};
 
 use crate::content::{FileState, page_of, pages_in, slot_of};
 use crate::error::{Refusal, Result};
+use crate::pages::Bytes;
 use crate::vfs::Vfs;
 use crate::view::{self, Source};
 
@@ -20,7 +20,7 @@ const BLOCK: u64 = BLOCK_SIZE as u64;
 #[derive(Debug, Clone)]
 pub enum Piece {
     /// Bytes in memory; `range` of them, and zeros where they end early.
-    Bytes(Arc<[u8]>, Range<usize>),
+    Bytes(Bytes, Range<usize>),
     /// Zeros.
     Zero(usize),
     /// `range` of a block's content, and zeros where it ends early.
@@ -142,7 +142,7 @@ fn state_of(
     inode: u64,
     page: u64,
 ) -> Result<(bool, u64)> {
-    let next_dirty = file.and_then(|file| file.pages.range(page..).next().map(|(number, _)| *number));
+    let next_dirty = file.and_then(|file| file.pages.next_from(page));
     if next_dirty == Some(page) {
         return Ok((true, page + 1));
     }
@@ -198,7 +198,7 @@ struct Reader<'a> {
     source: &'a dyn Source,
     inode: u64,
     content: Content,
-    inline: Option<Arc<[u8]>>,
+    inline: Option<Bytes>,
     /// The extent last read, by its first slot.
     extent: Option<(u64, Extent)>,
 }
@@ -209,12 +209,12 @@ impl Reader<'_> {
         let page = page_of(at);
         let start = (at - page * PAGE) as usize;
         let next = end.min((page + 1) * PAGE);
-        if let Some(page) = file.pages.get(&page) {
+        if let Some(page) = file.pages.get(page) {
             let piece = Piece::Bytes(page.data.clone(), start..start + (next - at) as usize);
             return Ok((piece, next));
         }
         if let Some(range) = file.masked.iter().find(|range| range.contains(&page)) {
-            let dirty = file.pages.range(page..).next().map_or(u64::MAX, |(number, _)| *number);
+            let dirty = file.pages.next_from(page).unwrap_or(u64::MAX);
             let next = end.min(range.end.min(dirty).saturating_mul(PAGE));
             return Ok((Piece::Zero((next - at) as usize), next));
         }
@@ -224,7 +224,7 @@ impl Reader<'_> {
     /// Up to where the zone's content shows without a change, within the slot of `page`.
     fn undisturbed(&self, file: &FileState, page: u64, end: u64) -> u64 {
         let slot_end = (slot_of(page) + 1) * PAGES_PER_BLOCK as u64;
-        let dirty = file.pages.range(page..slot_end).next().map_or(slot_end, |(number, _)| *number);
+        let dirty = file.pages.range(page..slot_end).next().map_or(slot_end, |(number, _)| number);
         let masked = file.masked.iter().map(|range| range.start).find(|start| *start > page).unwrap_or(slot_end);
         end.min(dirty.min(masked).min(slot_end) * PAGE)
     }
@@ -252,7 +252,7 @@ impl Reader<'_> {
         }
     }
 
-    fn inline(&mut self) -> Result<Arc<[u8]>> {
+    fn inline(&mut self) -> Result<Bytes> {
         if self.inline.is_none() {
             self.inline = Some(view::inline(self.tree, self.source, self.inode)?.unwrap_or_default().into());
         }

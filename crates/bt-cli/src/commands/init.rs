@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use bt_node::control::Failure;
-use bt_node::options::{Compression, InitOptions, InitReport};
+use bt_node::control::report::NodeKeyStatus;
+use bt_node::options::{Compression, InitOptions, InitReport, NodeKeyOptions};
 use clap::ValueEnum;
 
 use crate::output::print;
 use crate::passphrase::new_passphrase;
+use crate::tpm::{self, TpmOptions};
 use crate::{Outcome, mounts};
 
 /// Make a tree in an empty directory.
@@ -25,6 +27,8 @@ pub struct Init {
     /// Compress file data before it is encrypted
     #[arg(long, value_enum, default_value_t, value_name = "METHOD")]
     compression: Method,
+    #[command(flatten)]
+    tpm: TpmOptions,
 }
 
 /// How file data is compressed.
@@ -54,7 +58,9 @@ pub fn run(arguments: &Init) -> Outcome {
     let dir = mounts::place(&arguments.dir);
     refuse_full(&dir)?;
     let passphrase = new_passphrase(arguments.passphrase_file.as_deref())?;
-    let report = bt_node::init(&dir, &InitOptions { passphrase, compression: arguments.compression.compression() })?;
+    let node_key = arguments.tpm.node_key()?.unwrap_or(NodeKeyOptions::File);
+    let options = InitOptions { passphrase, compression: arguments.compression.compression(), node_key };
+    let report = bt_node::init(&dir, &options)?;
     print(&text(&dir.display().to_string(), &report))
 }
 
@@ -73,6 +79,11 @@ fn refuse_full(dir: &Path) -> Result<(), Failure> {
     }
 }
 
+/// A line about a key in a TPM; nothing about one in the directory, as most are.
+fn made_in(key: &NodeKeyStatus) -> String {
+    key.tpm.as_ref().map_or_else(String::new, |_| format!("this node's key is {}\n", tpm::place(key)))
+}
+
 fn text(dir: &str, report: &InitReport) -> zeroize::Zeroizing<String> {
     let words: Vec<&str> = report.words.split(' ').collect();
     let lines: Vec<String> = words
@@ -85,8 +96,9 @@ fn text(dir: &str, report: &InitReport) -> zeroize::Zeroizing<String> {
         .collect();
     zeroize::Zeroizing::new(format!(
         "made tree {} in {dir}\n\nWrite these words down and keep them off this machine. Together they are the root key; they\n\
-         are shown only now:\n\n{}\nnext: bt mount {dir} MOUNTPOINT\n",
+         are shown only now:\n\n{}\n{}next: bt mount {dir} MOUNTPOINT\n",
         report.tree.short(),
         lines.concat(),
+        made_in(&report.node_key),
     ))
 }

@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod mount;
+pub(crate) mod node;
 pub(crate) mod principal;
 pub(crate) mod reclaim;
 pub(crate) mod revoke;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Reclaim(arguments) => reclaim::run(&arguments),
+        Command::Node(arguments) => node::run(&arguments),
         Command::Share(arguments) => share::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Access(arguments) => access::run(&arguments),

@@ -8,6 +8,7 @@ use bt_node::control::{Request, Response};
 use crate::arguments::OutputOption;
 use crate::output::{columns, show};
 use crate::target::{ask, unexpected};
+use crate::tpm;
 use crate::units::{bytes, time};
 use crate::{End, Outcome};
 
@@ -51,6 +52,7 @@ fn text(status: &StatusReport) -> String {
         ("tree", status.tree.to_string()),
         ("zone", status.zone.to_string()),
         ("node", status.node.to_string()),
+        ("node key", tpm::place(&status.node_key)),
         ("directory", status.dir.clone()),
         ("mounted", mount),
         ("revision", format!("{}, committed {}, epoch {}", status.revision, time(status.committed), status.epoch)),

@@ -20,6 +20,8 @@ pub struct StatusReport {
     pub zone: ZoneId,
     /// The principal of the node.
     pub node: PrincipalId,
+    /// Where the node's key is.
+    pub node_key: NodeKeyStatus,
     /// The mount, when there is one.
     pub mount: Option<MountStatus>,
     /// Why the zone takes no more writes, when it does not.
@@ -42,6 +44,28 @@ pub struct StatusReport {
     pub journal_bytes: u64,
     /// Bytes the journal can hold.
     pub journal_capacity_bytes: u64,
+}
+
+/// Where a node's key is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeKeyStatus {
+    /// The TPM that holds it; without one it is in the file `node.key`.
+    pub tpm: Option<TpmStatus>,
+}
+
+/// A TPM that holds a node's key, and what the key is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmStatus {
+    /// How it is reached, in the form of tpm2-tss.
+    pub tcti: String,
+    /// The manufacturer's letters (TPM_PT_MANUFACTURER); absent while the TPM was not asked for anything.
+    pub manufacturer: Option<String>,
+    /// It is a program, as tests use it, and protects nothing.
+    pub is_software: bool,
+    /// The PCRs that the key is bound to.
+    pub pcrs: Vec<u8>,
+    /// A counter in the TPM tells older copies of the directory.
+    pub has_counter: bool,
 }
 
 /// A mount of the zone.

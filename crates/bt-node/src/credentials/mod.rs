@@ -4,6 +4,7 @@
 //! is readable for its owner alone, and is on the disk when the function that wrote it returns.
 
 mod file;
+mod tpm;
 mod whoami;
 
 use std::path::Path;
@@ -15,10 +16,19 @@ use crate::control::{Failure, FailureKind};
 use crate::system::SystemEntropy;
 use crate::{identity, layout};
 
+pub use tpm::TpmKey;
 pub use whoami::{Standing, WhoAmI, whoami};
 
 /// The root file of a node's directory, unless its owner moved it away.
 pub const ROOT_FILE: &str = layout::ROOT_KEY;
+
+/// The node key file of a node's directory.
+pub const NODE_KEY_FILE: &str = layout::NODE_KEY;
+
+/// Whether a node key file with this beginning names keys in a TPM.
+pub fn is_in_tpm(start: &[u8]) -> bool {
+    bt_tpm::TpmKeyStore::is_key_file(start)
+}
 
 /// Makes a new principal and its credential file, which must not exist.
 pub fn create_principal(path: &Path, passphrase: &[u8]) -> Result<Credential, Failure> {

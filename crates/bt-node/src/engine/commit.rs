@@ -272,7 +272,7 @@ fn run(engine: &Engine) {
     let mut last = Instant::now();
     let mut background = Background::new();
     while engine.stopped().is_none() {
-        {
+        let quiet = {
             let progress = engine.progress.lock().expect("no panic under this lock");
             let timeout = Duration::from_secs(COMMIT_SECONDS);
             let idle = |progress: &mut super::Progress| !progress.asked && !progress.closing;
@@ -281,7 +281,10 @@ fn run(engine: &Engine) {
             if progress.closing {
                 return;
             }
-            progress.asked = false;
+            !std::mem::take(&mut progress.asked)
+        };
+        if quiet {
+            engine.flushing().memory.clear();
         }
         let stepped = step(engine, &mut last).and_then(|()| engine.reclaim_step(&mut background));
         if let Ok(true) = stepped {

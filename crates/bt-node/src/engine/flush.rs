@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bt_base::limits::{BLOCK_SIZE, PAGE_SIZE};
 use bt_tree::SegmentSummary;
 use bt_tree::schema::{Compression, Slot};
-use bt_vfs::{FlushFile, FlushPlan, FlushedFile, PageSource, SealedSlot, SlotJob, Vfs};
+use bt_vfs::{Bytes, FlushFile, FlushPlan, FlushedFile, PageSource, SealedSlot, SlotJob, Vfs};
 
 use super::limits::FLUSH_FILES;
 use super::sealer::Sealer;
@@ -44,7 +44,7 @@ impl Engine {
 
     fn seal_plan(
         &self,
-        memory: &mut Vec<u8>,
+        memory: &mut Vec<Vec<u8>>,
         plan: FlushPlan,
         revision: bt_base::Revision,
     ) -> Result<(u32, Vec<FlushedFile>, Vec<SegmentSummary>)> {
@@ -85,10 +85,16 @@ impl Engine {
         let mut plain = Vec::with_capacity(BLOCK_SIZE);
         let mut sealed = Vec::with_capacity(file.jobs.len());
         for job in &file.jobs {
-            self.block_content(job, &mut plain)?;
-            let (content, compression) = match super::source::compress(compression, &plain) {
+            let content = match whole_block(job) {
+                Some(bytes) => bytes,
+                None => {
+                    self.block_content(job, &mut plain)?;
+                    &plain
+                }
+            };
+            let (content, compression) = match super::source::compress(compression, content) {
                 Some(smaller) => (Cow::Owned(smaller), compression),
-                None => (Cow::Borrowed(&plain[..]), Compression::None),
+                None => (Cow::Borrowed(content), Compression::None),
             };
             let block = self.stop_unless_full(sealer.seal(&content).map_err(EngineError::from))?;
             sealed.push(SealedSlot { slot: job.slot, block: Slot { block, compression } });
@@ -128,6 +134,16 @@ impl Engine {
             other => self.stop_on_error(other),
         }
     }
+}
+
+/// The plaintext of a block that was written at once and lies in memory in one piece.
+fn whole_block(job: &SlotJob) -> Option<&[u8]> {
+    let pages = job.pages.iter().take(job.len.div_ceil(PAGE_SIZE));
+    let dirty = pages.map(|page| match page {
+        PageSource::Dirty(bytes) => Some(bytes),
+        PageSource::Old | PageSource::Zero => None,
+    });
+    Bytes::joined(dirty).filter(|bytes| bytes.len() == job.len)
 }
 
 pub(super) fn damaged(slot: &Slot, error: super::ReadError) -> EngineError {

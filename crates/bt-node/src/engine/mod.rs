@@ -113,8 +113,8 @@ struct Flushing {
     lease_token: u64,
     /// The newest heads, the newest last: those that a revocation may name.
     recent: VecDeque<LastHead>,
-    /// Memory for the next segment.
-    memory: Vec<u8>,
+    /// Memory for the next segments, while there is much to write.
+    memory: Vec<Vec<u8>>,
     /// The root of the newest head.
     root: Option<(BlockRef, u8)>,
     /// The root of the head before, once this process has published one.

@@ -42,7 +42,10 @@ impl SegmentIds {
 struct Open {
     id: SegmentId,
     cipher: Arc<SegmentCipher>,
+    /// Memory to seal into, of which the first `len` bytes are sealed. It keeps its length from segment to segment:
+    /// what is overwritten anyway need not be cleared.
     bytes: Vec<u8>,
+    len: usize,
     blocks: Vec<(u32, Range<usize>)>,
     hashes: blake3::Hasher,
 }
@@ -55,18 +58,30 @@ impl Open {
         epoch: u32,
         index_blocks: bool,
     ) -> Result<Written, StoreError> {
-        let Self { id, mut bytes, blocks, hashes, .. } = self;
-        containers.write_segment(SegmentWrite { zone, id, epoch, blocks: &blocks, bytes: &bytes })?;
+        let Self { id, bytes, len, blocks, hashes, .. } = self;
+        containers.write_segment(SegmentWrite { zone, id, epoch, blocks: &blocks, bytes: &bytes[..len] })?;
         let summary = SegmentSummary {
             id,
             epoch,
             blocks: blocks.len() as u32,
-            sealed_bytes: bytes.len() as u64,
+            sealed_bytes: len as u64,
             hash: *hashes.finalize().as_bytes(),
             index_blocks,
         };
-        bytes.clear();
         Ok((summary, bytes))
+    }
+
+    /// Seals the next block; returns its index and hash.
+    fn seal(&mut self, plain: &[u8]) -> (u32, BlockHash) {
+        let (index, start) = (self.blocks.len() as u32, self.len);
+        self.len += plain.len() + TAG_SIZE;
+        if self.bytes.len() < self.len {
+            self.bytes.resize((2 * self.len).min(SEGMENT_SIZE).max(self.len), 0);
+        }
+        let hash = self.cipher.seal_into(index, plain, &mut self.bytes[start..self.len]);
+        self.blocks.push((index, start..self.len));
+        self.hashes.update(&hash.0);
+        (index, hash)
     }
 }
 
@@ -83,8 +98,8 @@ pub(crate) struct Sealer<'a> {
     open: Option<Open>,
     /// A full segment that another thread writes while the next one is sealed.
     writing: Option<JoinHandle<Result<Written, StoreError>>>,
-    /// The memory of the segment before: fresh memory costs more than sealing.
-    spare: Vec<u8>,
+    /// Memory of segments before: fresh memory costs more than sealing.
+    spare: Vec<Vec<u8>>,
     written: Vec<SegmentSummary>,
 }
 
@@ -118,7 +133,7 @@ impl<'a> Sealer<'a> {
     /// Seals one block.
     pub(crate) fn seal(&mut self, plain: &[u8]) -> Result<BlockRef, StoreError> {
         let full = self.open.as_ref().is_some_and(|open| {
-            open.blocks.len() == SEGMENT_BLOCKS || open.bytes.len() + plain.len() + TAG_SIZE > SEGMENT_SIZE
+            open.blocks.len() == SEGMENT_BLOCKS || open.len + plain.len() + TAG_SIZE > SEGMENT_SIZE
         });
         if full {
             self.write_behind()?;
@@ -127,15 +142,11 @@ impl<'a> Sealer<'a> {
         if self.open.is_none() {
             let id = self.ids.next();
             let cipher = self.source.cipher(&id, epoch).expect("the newest epoch's key opened the zone");
-            let bytes = std::mem::take(&mut self.spare);
-            self.open = Some(Open { id, cipher, bytes, blocks: Vec::new(), hashes: blake3::Hasher::new() });
+            let bytes = self.spare.pop().unwrap_or_default();
+            self.open = Some(Open { id, cipher, bytes, len: 0, blocks: Vec::new(), hashes: blake3::Hasher::new() });
         }
         let open = self.open.as_mut().expect("just opened");
-        let index = open.blocks.len() as u32;
-        let start = open.bytes.len();
-        let hash: BlockHash = open.cipher.seal(index, plain, &mut open.bytes);
-        open.blocks.push((index, start..open.bytes.len()));
-        open.hashes.update(&hash.0);
+        let (index, hash) = open.seal(plain);
         Ok(BlockRef { segment: open.id, index, len: plain.len() as u32, epoch, birth: self.revision, hash })
     }
 
@@ -157,7 +168,7 @@ impl<'a> Sealer<'a> {
         let Some(thread) = self.writing.take() else { return Ok(()) };
         let (summary, memory) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         self.written.push(summary);
-        self.spare = memory;
+        self.spare.push(memory);
         Ok(())
     }
 
@@ -166,7 +177,7 @@ impl<'a> Sealer<'a> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let (summary, memory) = open.write(self.containers, self.zone, self.epoch, self.index_blocks)?;
         self.written.push(summary);
-        self.spare = memory;
+        self.spare.push(memory);
         Ok(())
     }
 
@@ -176,13 +187,13 @@ impl<'a> Sealer<'a> {
         Ok(std::mem::take(&mut self.written))
     }
 
-    /// The memory that was used, for the next sealer.
-    pub(crate) fn into_memory(mut self) -> Vec<u8> {
+    /// The memory that was used, for the next sealer: that of the segment being sealed and of the one being written.
+    pub(crate) fn into_memory(mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.spare)
     }
 
     /// Seals into this memory first.
-    pub(crate) fn with_memory(mut self, memory: Vec<u8>) -> Self {
+    pub(crate) fn with_memory(mut self, memory: Vec<Vec<u8>>) -> Self {
         self.spare = memory;
         self
     }

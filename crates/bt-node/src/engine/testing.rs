@@ -14,7 +14,7 @@ use crate::control::report::{CheckReport, Problem};
 use crate::control::{Failure, Progress};
 use crate::error::Result as EngineResult;
 use crate::identity::{NodeIdentity, ZoneIdentity};
-use crate::options::{Compression, InitOptions, OpenOptions};
+use crate::options::{Compression, InitOptions, NodeKeyOptions, OpenOptions};
 
 pub(crate) const ROOT: u64 = ROOT_INODE;
 
@@ -36,7 +36,8 @@ impl TestZone {
     }
 
     pub(crate) fn on(storage: MemoryStorage, compression: Option<Compression>) -> Self {
-        let options = InitOptions { passphrase: b"secret".to_vec().into(), compression };
+        let options =
+            InitOptions { passphrase: b"secret".to_vec().into(), compression, node_key: NodeKeyOptions::File };
         let made = crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST).unwrap();
         let root = RootSeed::from_words(&made.words).unwrap().key_store();
         let engine = open(&storage).unwrap();

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::engine::Engine;
 use crate::identity::load_top;
-use crate::options::{InitOptions, OpenOptions};
+use crate::options::{InitOptions, NodeKeyOptions, OpenOptions};
 
 /// Journals of these sizes, in bytes: one that wraps and fills all the time, one that wraps at times, a roomy one.
 const JOURNAL_BYTES: [u64; 3] = [40 << 10, 128 << 10, 1 << 20];
@@ -37,7 +37,11 @@ fn near_the_end(tree: MemoryStorage, journal_bytes: u64) -> MemoryStorage {
 
 /// Makes a tree in an empty storage.
 pub(super) fn make_tree(storage: &MemoryStorage) {
-    let options = InitOptions { passphrase: Zeroizing::new(b"crash".to_vec()), compression: None };
+    let options = InitOptions {
+        passphrase: Zeroizing::new(b"crash".to_vec()),
+        compression: None,
+        node_key: NodeKeyOptions::File,
+    };
     crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST)
         .expect("an empty storage takes a tree");
 }
