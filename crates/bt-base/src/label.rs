@@ -65,6 +65,8 @@ labels! {
     PRINCIPAL_TEXT = "principal-text", 1;
     /// The hash of the file that names a node's keys in a TPM.
     TPM_FILE = "tpm-file", 1;
+    /// The record that a counter vouches for.
+    COUNTER = "counter", 1;
     /// What a TPM is given for a recovery passphrase.
     TPM_RECOVERY = "tpm-recovery", 1;
 }

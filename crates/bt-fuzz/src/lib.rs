@@ -34,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "journal-records", run: records::journal_records, seeds: records::journal_records_seeds },
     Target { name: "genesis", run: trust::genesis, seeds: trust::genesis_seeds },
     Target { name: "successions", run: trust::successions, seeds: trust::successions_seeds },
+    Target { name: "counter", run: trust::counter, seeds: trust::counter_seeds },
     Target { name: "birth", run: trust::birth, seeds: trust::birth_seeds },
     Target { name: "access", run: trust::access, seeds: trust::access_seeds },
     Target { name: "epochs", run: trust::epochs, seeds: trust::epochs_seeds },

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use bt_base::{Entropy, HeadHash, JournalId, Revision, Timestamp, ZoneId};
 use bt_crypto::{EpochKey, JournalCipher, KeyStore, SoftwareKeyStore};
 use bt_tree::{
-    AccessLog, Action, BatchFrame, BatchReader, BatchWriter, Birth, EpochList, EpochRecord, Genesis, Head,
-    JournalPosition, Keyring, Rights, SessionCertificate, SessionKey, SignedHead,
+    AccessLog, Action, BatchFrame, BatchReader, BatchWriter, Birth, CounterRecord, EpochList, EpochRecord, Genesis,
+    Head, JournalPosition, Keyring, LastHead, Rights, SessionCertificate, SessionKey, SignedHead,
 };
 
 use crate::keys::Counting;
@@ -66,6 +66,23 @@ pub(crate) fn successions_seeds() -> Vec<Vec<u8>> {
     let mut genesis = WORLD.genesis.clone();
     genesis.succeed(&root, &second, *WORLD.birth.zone(), NOW).expect("the root signs");
     seeds("succession", genesis.successions_to_bytes())
+}
+
+pub(crate) fn counter(data: &[u8]) {
+    let node = SoftwareKeyStore::from_seed(&[2; 32]);
+    if let Ok(record) = CounterRecord::decode(WORLD.genesis.tree(), node.credential(), &[6; 32], data) {
+        let again = record.sign(&node).expect("the node signs");
+        let again = CounterRecord::decode(WORLD.genesis.tree(), node.credential(), &[6; 32], &again);
+        assert_eq!(again.expect("it was just signed"), record);
+    }
+}
+
+pub(crate) fn counter_seeds() -> Vec<Vec<u8>> {
+    let node = SoftwareKeyStore::from_seed(&[2; 32]);
+    let heads = [(*WORLD.birth.zone(), LastHead { revision: Revision(3), hash: HeadHash([3; 32]) })].into();
+    let (tree, node_id) = (*WORLD.genesis.tree(), node.credential().id());
+    let record = CounterRecord { tree, node: node_id, counter: [6; 32], value: 7, heads, time: NOW };
+    seeds("counter", record.sign(&node).expect("the node signs"))
 }
 
 pub(crate) fn birth(data: &[u8]) {

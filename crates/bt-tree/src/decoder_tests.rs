@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use bt_base::codec::encode;
 use bt_base::{BlockHash, HeadHash, JournalId, RecordHash, Revision, SegmentId};
-use bt_crypto::{EpochKey, JournalCipher};
+use bt_crypto::{EpochKey, JournalCipher, KeyStore};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -54,6 +54,12 @@ fn succession() -> Vec<u8> {
     genesis.successions_to_bytes()
 }
 
+fn counter() -> Vec<u8> {
+    let heads = [(*WORLD.birth.zone(), LastHead { revision: Revision(3), hash: HeadHash([3; 32]) })].into();
+    let (tree, node) = (*WORLD.genesis.tree(), WORLD.node.credential().id());
+    CounterRecord { tree, node, counter: [6; 32], value: 7, heads, time: NOW }.sign(&WORLD.node).unwrap()
+}
+
 fn cases() -> Vec<Case> {
     let mut epochs = EpochList::new(&WORLD.log);
     let mut entropy = SeededEntropy::new(3);
@@ -71,6 +77,9 @@ fn cases() -> Vec<Case> {
             genesis.is_ok_and(|genesis| !genesis.successions().is_empty())
         }),
         case("birth", WORLD.birth.as_bytes().to_vec(), |bytes| Birth::decode(WORLD.genesis.tree(), bytes).is_ok()),
+        case("counter", counter(), |bytes| {
+            CounterRecord::decode(WORLD.genesis.tree(), WORLD.node.credential(), &[6; 32], bytes).is_ok()
+        }),
         case("access", WORLD.log.to_bytes(), |bytes| {
             AccessLog::decode(&WORLD.genesis, &WORLD.birth, bytes).is_ok_and(|log| !log.records().is_empty())
         }),

@@ -45,6 +45,7 @@
 //!   what is wrong with them.
 //! * [`batch`]: the journal, which fsync waits for.
 //! * [`genesis`], [`succession`], [`birth`], [`access`], [`epoch`], [`session`]: who may do what, and with which keys.
+//! * [`counter`]: what tells an older copy of everything.
 //!
 //! The byte tables are in `doc/format/`, known answers of each format version in `vectors/`.
 
@@ -53,6 +54,7 @@ pub mod batch;
 pub mod birth;
 pub mod block;
 pub mod check;
+pub mod counter;
 #[cfg(test)]
 mod decoder_tests;
 mod envelope;
@@ -72,6 +74,7 @@ pub use access::{AccessError, AccessLog, AccessRecord, Action, Grant, LastHead, 
 pub use batch::{BATCH_ALIGN, BATCH_PAYLOAD, BatchError, BatchFrame, BatchInfo, BatchReader, BatchWriter, OpenedBatch};
 pub use birth::{Birth, BirthError};
 pub use block::BlockRef;
+pub use counter::{CounterError, CounterRecord};
 pub use epoch::{EpochError, EpochList, EpochRecord, Keyring};
 pub use genesis::{Genesis, GenesisError};
 pub use head::{Head, HeadError, JournalPosition, SegmentSummary, SignedHead};
