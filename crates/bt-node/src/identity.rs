@@ -12,6 +12,7 @@ use crate::control::Failure;
 use crate::layout::{self, ZoneLayout};
 use crate::node_key::{NodeKey, key_failure};
 use crate::rights::{Rights, ZoneRights};
+use crate::rollback::NewestHeads;
 
 /// The largest record file that is read.
 const FILE_SIZE: u64 = 256 << 20;
@@ -23,6 +24,8 @@ pub(crate) struct NodeIdentity {
     pub(crate) who: Arc<dyn KeyStore>,
     /// The node's own key.
     pub(crate) key: NodeKey,
+    /// The newest heads of its zones, as far as they are known.
+    pub(crate) newest: NewestHeads,
 }
 
 impl NodeIdentity {
@@ -31,7 +34,7 @@ impl NodeIdentity {
         check_format(storage)?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
         let key = NodeKey::decode(&node)?;
-        Ok(Self { genesis: read_genesis(storage)?, who: key.store(), key })
+        Ok(Self { genesis: read_genesis(storage)?, who: key.store(), key, newest: NewestHeads::default() })
     }
 
     /// The same; another principal than the node acts.

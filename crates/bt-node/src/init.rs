@@ -15,6 +15,7 @@ use crate::identity;
 use crate::layout::{self, ZoneLayout};
 use crate::node_key::NodeKey;
 use crate::options::{Compression, InitOptions, InitReport, OpenOptions};
+use crate::rollback;
 use crate::system::{SystemEntropy, now};
 
 /// Makes a tree in `dir`, which must not exist or be empty. The 24 words in the report exist nowhere else.
@@ -84,7 +85,9 @@ fn make_with(
         Some(Compression::Zstd) => bt_tree::schema::Compression::Zstd,
     };
     let identity = identity::load_top(&*storage)?;
-    Engine::create(storage, identity, &OpenOptions::default(), compression)?.close()?;
+    let own = identity.node.clone();
+    Engine::create(storage.clone(), identity, &OpenOptions::default(), compression)?.close()?;
+    rollback::step(&*storage, &own)?;
     Ok(InitReport {
         tree,
         zone,

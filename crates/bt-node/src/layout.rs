@@ -16,6 +16,8 @@ pub(crate) const SUCCESSION: &str = "succession";
 pub(crate) const ROOT_KEY: &str = "root.key";
 /// The node's credential.
 pub(crate) const NODE_KEY: &str = "node.key";
+/// The record that the counter in the node's TPM vouches for; not there without such a counter.
+pub(crate) const COUNTER: &str = "counter";
 /// Space held back for deleting on a full disk.
 pub(crate) const BALLAST: &str = "ballast";
 /// The zones' directories.

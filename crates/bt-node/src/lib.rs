@@ -21,6 +21,7 @@ mod node;
 mod node_key;
 pub mod options;
 mod rights;
+mod rollback;
 mod service;
 mod system;
 

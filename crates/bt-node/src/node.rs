@@ -13,6 +13,7 @@ use crate::engine::{Committer, Engine, check_storage};
 use crate::identity::{NodeIdentity, ZoneIdentity, load_top};
 use crate::mountfs::MountedZone;
 use crate::options::{MountOptions, OpenOptions, Transport};
+use crate::rollback::{self, Stepper};
 use crate::system::now;
 
 /// A node whose directory is open, and locked against others.
@@ -21,6 +22,7 @@ pub struct Node {
     pub(crate) dir: std::path::PathBuf,
     pub(crate) mount: Mutex<Option<MountStatus>>,
     committer: Mutex<Option<Committer>>,
+    stepper: Mutex<Option<Stepper>>,
     _lock: DirLock,
 }
 
@@ -28,7 +30,9 @@ impl Node {
     /// Checks the directory `dir`, which no process serves, without opening its zone: it may be too damaged for that.
     pub fn check(dir: &Path, deep: bool, progress: OnProgress<'_>) -> Result<CheckReport, Failure> {
         let (_lock, storage) = open_storage(dir)?;
-        check_storage(storage, deep, progress)
+        let mut report = check_storage(storage.clone(), deep, progress)?;
+        rollback::examine(&storage, &mut report)?;
+        Ok(report)
     }
 
     /// Opens the directory `dir`: takes its lock, verifies its records, recovers what a crash left.
@@ -53,7 +57,10 @@ impl Node {
         identity: ZoneIdentity,
         options: &OpenOptions,
     ) -> Result<Arc<Self>, Failure> {
-        let engine = Engine::open(storage, identity, options)?;
+        let node = identity.node.clone();
+        rollback::load(&*storage, &node)?;
+        let engine = Engine::open(storage.clone(), identity, options)?;
+        let stepper = if options.read_only { None } else { Stepper::start(storage, node)? };
         let committer = if options.read_only {
             None
         } else {
@@ -65,6 +72,7 @@ impl Node {
             dir: dir.to_owned(),
             mount: Mutex::new(None),
             committer: Mutex::new(committer),
+            stepper: Mutex::new(stepper),
             _lock: lock,
         }))
     }
@@ -103,7 +111,11 @@ impl Node {
         if let Some(committer) = self.committer.lock().expect("no panic under this lock").take() {
             committer.stop();
         }
-        self.engine.close()
+        let closed = self.engine.close();
+        if let Some(stepper) = self.stepper.lock().expect("no panic under this lock").take() {
+            stepper.stop();
+        }
+        closed
     }
 }
 

@@ -1,5 +1,8 @@
 //! The node's own key: in the file `node.key`, or in a TPM that the file names.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bt_crypto::{KeyError, KeyPlace, KeyStore, SoftwareKeyStore};
@@ -105,67 +108,5 @@ impl From<KeyPlace> for NodeKeyStatus {
                 }),
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use bt_crypto::PassphraseCost;
-    use bt_store::{FileStorage, Storage};
-    use bt_tpm::Uses;
-    use harness::SoftwareTpm;
-
-    use super::*;
-    use crate::node::Node;
-    use crate::options::{InitOptions, OpenOptions};
-
-    fn make_tree(dir: &Path, node_key: NodeKeyOptions) -> Result<(), Failure> {
-        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(dir).unwrap());
-        let options = InitOptions { passphrase: b"secret".to_vec().into(), compression: None, node_key };
-        crate::init::make(storage, &options, PassphraseCost::LEAST).map(drop)
-    }
-
-    fn uses(node: &Node) -> Uses {
-        match &node.engine.identity.node.key {
-            NodeKey::Tpm(store) => store.uses(),
-            NodeKey::Software(_) => panic!("the key is in the TPM"),
-        }
-    }
-
-    #[test]
-    fn a_mount_asks_the_tpm_for_one_signature_and_one_agreement() {
-        let scratch = tempfile::tempdir().unwrap();
-        let tpm = SoftwareTpm::start(&scratch.path().join("tpm")).unwrap();
-        let dir = scratch.path().join("node");
-        std::fs::create_dir(&dir).unwrap();
-        let key = NodeKeyOptions::Tpm { tcti: tpm.tcti(), binding: None, with_counter: false };
-        make_tree(&dir, key).unwrap();
-
-        let node = Node::open(&dir, &OpenOptions::default()).unwrap();
-        let once = Uses { signatures: 1, agreements: 1, ..Uses::default() };
-        assert_eq!(uses(&node), once, "a session is certified, the zone's keys are opened");
-        for name in [b"one", b"two"] {
-            node.engine.create_snapshot(name).unwrap();
-            node.engine.commit().unwrap();
-        }
-        node.close().unwrap();
-        assert_eq!(uses(&node), once, "commits are signed by the session");
-        drop(node);
-        assert_eq!(tpm.loaded().unwrap(), 0, "nothing stays in the TPM");
-    }
-
-    #[test]
-    fn a_tree_that_could_not_be_made_leaves_no_counter_in_the_tpm() {
-        let scratch = tempfile::tempdir().unwrap();
-        let tpm = SoftwareTpm::start(&scratch.path().join("tpm")).unwrap();
-        let dir = scratch.path().join("node");
-        std::fs::create_dir(&dir).unwrap();
-        // A file where a directory has to be.
-        std::fs::write(dir.join("zones"), "").unwrap();
-        let key = NodeKeyOptions::Tpm { tcti: tpm.tcti(), binding: None, with_counter: true };
-        make_tree(&dir, key).unwrap_err();
-        assert_eq!(tpm.counters().unwrap(), 0);
     }
 }

@@ -57,6 +57,11 @@ impl Draw {
 }
 
 impl Counter {
+    /// What records call it.
+    pub fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
+
     /// Whether the numbers are those of a counter that this program defines.
     pub(crate) fn is_valid(&self) -> bool {
         (FIRST_INDEX..FIRST_INDEX + INDICES).contains(&self.index)

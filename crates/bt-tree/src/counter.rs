@@ -104,12 +104,9 @@ impl CounterRecord {
         }
     }
 
-    /// Whether a zone whose newest stored head is `head` was put back to an earlier state. A zone that the record does
-    /// not know was not there yet.
-    pub fn was_put_back(&self, zone: &ZoneId, head: LastHead) -> bool {
-        self.heads.get(zone).is_some_and(|known| {
-            head.revision < known.revision || head.revision == known.revision && head.hash != known.hash
-        })
+    /// Whether `head` cannot be what followed `known`: it is older, or another of the same revision.
+    pub fn is_before(head: LastHead, known: LastHead) -> bool {
+        head.revision < known.revision || head.revision == known.revision && head.hash != known.hash
     }
 }
 
@@ -171,14 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_is_put_back_where_its_head_is_older_or_another() {
-        let record = record(&World::new());
-        let zone = ZoneId([2; 32]);
-        assert!(record.was_put_back(&zone, head(8, 8)));
-        assert!(record.was_put_back(&zone, head(9, 8)), "another head of the same revision");
-        assert!(!record.was_put_back(&zone, head(9, 9)));
-        assert!(!record.was_put_back(&zone, head(10, 1)));
-        assert!(!record.was_put_back(&ZoneId([5; 32]), head(1, 1)), "a zone that is younger than the record");
+    fn a_head_is_before_another_where_it_is_older_or_a_fork() {
+        let known = head(9, 9);
+        assert!(CounterRecord::is_before(head(8, 8), known));
+        assert!(CounterRecord::is_before(head(9, 8), known), "another head of the same revision");
+        assert!(!CounterRecord::is_before(known, known));
+        assert!(!CounterRecord::is_before(head(10, 1), known));
     }
 
     #[test]

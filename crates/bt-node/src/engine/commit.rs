@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bt_base::limits::SESSION_SECONDS;
 use bt_base::{HeadHash, Revision};
 use bt_tree::zone::Frozen;
-use bt_tree::{BlockRef, Head, JournalPosition, SegmentSummary, SessionKey, SignedHead};
+use bt_tree::{BlockRef, Head, JournalPosition, LastHead, SegmentSummary, SessionKey, SignedHead};
 use bt_vfs::FrozenVfs;
 
 use super::limits::{COMMIT_LOG_BYTES, COMMIT_SECONDS, COMMIT_SEGMENTS, FLUSH_ROUNDS, SESSION_RENEW_SECONDS};
@@ -170,6 +170,7 @@ impl Engine {
         self.heads.publish(revision, &bytes)?;
         self.history.append(&bytes);
         let hash: HeadHash = signed.hash();
+        self.identity.node.newest.published(self.identity.zone(), LastHead { revision, hash });
         (flushing.revision, flushing.head, flushing.committed) = (revision, hash, time);
         flushing.note_head(revision, hash);
         flushing.previous_root = flushing.root.replace(root);

@@ -64,6 +64,8 @@ impl Engine {
         options: &OpenOptions,
     ) -> std::result::Result<Arc<Self>, Failure> {
         let newest = newest_head(&storage, &identity, options.read_only || !identity.rights.now().may_write(now()))?;
+        let head = LastHead { revision: newest.head.unverified().revision, hash: newest.head.hash() };
+        identity.node.newest.expect_newest(identity.zone(), head, newest.after_refusal)?;
         let failed = |error: EngineError| error.into_failure("opening the zone");
         let source = open_source(&storage, &identity, options).map_err(failed)?;
         let journal = open_journal(&*storage, &identity).map_err(failed)?;
