@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    access, bench, check, completions, init, inspect, log, man, mount, node, principal, reclaim, revoke, share,
+    access, bench, check, completions, init, inspect, log, man, mount, node, principal, reclaim, revoke, root, share,
     snapshot, status, sync, unmount, whoami,
 };
 
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Access(access::Access),
     Log(log::Log),
     Principal(principal::Principal),
+    Root(root::Root),
     Whoami(whoami::Whoami),
     Bench(bench::Bench),
     Completions(completions::Completions),

@@ -27,6 +27,7 @@ pub mod signer;
 mod target;
 mod tpm;
 mod units;
+mod words;
 
 use std::io::Write;
 use std::process::ExitCode;

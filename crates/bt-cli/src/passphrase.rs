@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 /// The variable that names a file with a passphrase.
 pub const VARIABLE: &str = "BT_PASSPHRASE_FILE";
 
+/// The variable that names a file with the passphrase that is to replace another.
+pub const NEW_VARIABLE: &str = "BT_NEW_PASSPHRASE_FILE";
+
 /// The variable that names a file with the recovery passphrase of a key in a TPM.
 pub const RECOVERY_VARIABLE: &str = "BT_RECOVERY_PASSPHRASE_FILE";
 
@@ -23,6 +26,15 @@ pub fn new_passphrase(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure
     match given(file, VARIABLE) {
         Some(path) => from_file(&path),
         None => ask_twice("New passphrase: ", "--passphrase-file", VARIABLE),
+    }
+}
+
+/// The passphrase that is to replace that of another file: from `file`, else from the file that
+/// BT_NEW_PASSPHRASE_FILE names, else asked for twice.
+pub fn replacing_passphrase(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match given(file, NEW_VARIABLE) {
+        Some(path) => from_file(&path),
+        None => ask_twice("New passphrase: ", "--new-passphrase-file", NEW_VARIABLE),
     }
 }
 
@@ -108,7 +120,8 @@ fn ask_twice(question: &str, option: &str, variable: &str) -> Result<Zeroizing<V
     }
 }
 
-fn say(text: &str) -> Result<(), Failure> {
+/// Says something on the terminal that is asked on.
+pub fn say(text: &str) -> Result<(), Failure> {
     io::stderr().write_all(text.as_bytes()).map_err(|error| Failure::io("writing to the terminal", &error))
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bt_crypto::{KeyStore, SoftwareKeyStore};
+use bt_crypto::{KeyStore, RootSeed, SoftwareKeyStore};
 use bt_node::control::Failure;
 use bt_node::credentials;
 
@@ -31,18 +31,42 @@ impl SignerOptions {
     pub fn open(&self, dir: &Path) -> Result<SoftwareKeyStore, Failure> {
         match &self.principal {
             Some(file) => open_principal(file, self.passphrase_file.as_deref()),
-            None => self.open_root(&target::node_dir(dir)?),
+            None => {
+                let dir = target::node_dir(dir)?;
+                let (_, seed) = open_root(&dir, self.root.as_deref(), self.passphrase_file.as_deref())?;
+                let root = seed.key_store();
+                credentials::refuse_other_root(&dir, root.credential())?;
+                Ok(root)
+            }
         }
     }
+}
 
-    fn open_root(&self, dir: &Path) -> Result<SoftwareKeyStore, Failure> {
-        let file = root_file(dir, self.root.as_deref())?;
-        credentials::check_root(&file)?;
-        let passphrase = passphrase_of(&file, self.passphrase_file.as_deref())?;
-        let root = credentials::open_root(&file, &passphrase)?.key_store();
-        credentials::refuse_other_root(dir, root.credential())?;
-        Ok(root)
+/// The options of commands that only the root can be used for.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RootOptions {
+    /// The root file, when it is not DIR/root.key
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// A file with its passphrase; else BT_PASSPHRASE_FILE names one, else it is asked for
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl RootOptions {
+    /// The root file for the node's directory `dir`, and the seed in it; whose root it is, is not looked at.
+    pub fn open(&self, dir: &Path) -> Result<(PathBuf, RootSeed), Failure> {
+        open_root(dir, self.root.as_deref(), self.passphrase_file.as_deref())
     }
+}
+
+/// Asks for the passphrase only when the file is there and whole.
+fn open_root(dir: &Path, named: Option<&Path>, passphrase_file: Option<&Path>) -> Result<(PathBuf, RootSeed), Failure> {
+    let file = root_file(dir, named)?;
+    credentials::check_root(&file)?;
+    let passphrase = passphrase_of(&file, passphrase_file)?;
+    let seed = credentials::open_root(&file, &passphrase)?;
+    Ok((file, seed))
 }
 
 /// Opens the credential file of a principal; asks for its passphrase only when the file is there and whole.
@@ -52,7 +76,7 @@ pub fn open_principal(file: &Path, passphrase_file: Option<&Path>) -> Result<Sof
 }
 
 /// The root file that the user named, or the one in the node's directory.
-pub fn root_file(dir: &Path, named: Option<&Path>) -> Result<PathBuf, Failure> {
+fn root_file(dir: &Path, named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(file) = named {
         return Ok(file.to_owned());
     }

@@ -26,7 +26,11 @@ impl Scene {
     fn output(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("bt"));
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
-        command.env_remove("BT_PASSPHRASE_FILE").env_remove("BT_LOG").env("RUST_BACKTRACE", "0");
+        command
+            .env_remove("BT_PASSPHRASE_FILE")
+            .env_remove("BT_NEW_PASSPHRASE_FILE")
+            .env_remove("BT_LOG")
+            .env("RUST_BACKTRACE", "0");
         command.output().unwrap()
     }
 
@@ -127,4 +131,98 @@ fn whoami_says_who_acts_and_what_it_may_do() {
     error: SCENE/passphrase is not the directory of a node
       hint: make a tree there with `bt init SCENE/passphrase`, or name another directory
     ");
+}
+
+/// The words in what a command shows: "  1 abandon  2 ...".
+fn words(shown: &str) -> String {
+    let mut words = Vec::new();
+    let mut tokens = shown.split_whitespace().peekable();
+    while let Some(token) = tokens.next() {
+        if token == (words.len() + 1).to_string() {
+            words.push(tokens.next().unwrap());
+        }
+    }
+    assert_eq!(words.len(), 24, "{shown}");
+    words.join(" ")
+}
+
+#[test]
+fn a_root_is_exported_restored_and_given_another_passphrase() {
+    let scene = Scene::new();
+    let shown = scene.fine(&["init", "tree", "--passphrase-file", "passphrase"]);
+    assert!(shown.contains("Who loses both never shares, revokes or admits a node as the\nroot again"), "{shown}");
+    fs::write(scene.path("words"), words(&shown)).unwrap();
+    fs::write(scene.path("other"), "battery staple\n").unwrap();
+    let root = fs::read(scene.path("tree/root.key")).unwrap();
+
+    let wrong = scene.run(&["root", "export", "tree", "copy", "--passphrase-file", "other"]);
+    assert!(
+        wrong.starts_with("exit 3\nerror: SCENE/tree/root.key: the passphrase does not open the root file"),
+        "{wrong}"
+    );
+    assert!(!scene.path("copy").exists());
+    scene.fine(&["root", "export", "tree", "copy", "--passphrase-file", "passphrase"]);
+    assert_eq!(fs::read(scene.path("copy")).unwrap(), root);
+    assert_eq!(fs::metadata(scene.path("copy")).unwrap().permissions().mode() & 0o777, 0o600);
+    insta::assert_snapshot!(scene.run(&["root", "restore", "tree", "--from", "copy"]), @r"
+    exit 3
+    error: SCENE/tree/root.key exists already
+      hint: choose another name: a file with keys is never overwritten
+    ");
+
+    fs::remove_file(scene.path("tree/root.key")).unwrap();
+    insta::assert_snapshot!(scene.run(&["root", "change-passphrase", "tree"]), @r"
+    exit 3
+    error: the root file is not at SCENE/tree/root.key
+      hint: name it with --root FILE, or bring it back with `bt root restore`
+    ");
+    insta::assert_snapshot!(scene.run(&["root", "restore", "tree"]), @r"
+    exit 2
+    error: the 24 words are needed, and there is no terminal to ask on
+      hint: give --words-file FILE, or --from FILE with a copy of the root file
+    ");
+    scene.fine(&["root", "restore", "tree", "--from", "copy", "--passphrase-file", "passphrase"]);
+    assert_eq!(fs::read(scene.path("tree/root.key")).unwrap(), root);
+
+    fs::remove_file(scene.path("tree/root.key")).unwrap();
+    scene.fine(&["root", "restore", "tree", "--words-file", "words", "--passphrase-file", "other"]);
+    let change = ["root", "change-passphrase", "tree", "--passphrase-file", "other"];
+    insta::assert_snapshot!(scene.run(&change), @r"
+    exit 2
+    error: a passphrase is needed, and there is no terminal to ask on
+      hint: give --new-passphrase-file FILE, or set BT_NEW_PASSPHRASE_FILE
+    ");
+    scene.fine(&[&change[..], &["--new-passphrase-file", "passphrase"]].concat());
+    assert!(scene.run(&change).starts_with("exit 3\n"), "the old passphrase opens it no longer");
+    scene.fine(&["root", "export", "tree", "again", "--passphrase-file", "passphrase"]);
+}
+
+#[test]
+fn a_new_root_succeeds_and_the_old_one_counts_no_more() {
+    let scene = Scene::new();
+    let old = words(&scene.fine(&["init", "tree", "--passphrase-file", "passphrase"]));
+    fs::write(scene.path("old"), old).unwrap();
+    fs::write(scene.path("other"), "battery staple\n").unwrap();
+    let before = scene.json(&["status", "tree"]);
+    let rotate = ["root", "rotate", "tree", "--passphrase-file", "passphrase", "--new-passphrase-file", "other"];
+    let shown = scene.fine(&rotate);
+    fs::write(scene.path("new"), words(&shown)).unwrap();
+    assert!(shown.contains("1 zones obey it"), "{shown}");
+    let after = scene.json(&["status", "tree"]);
+    assert_eq!((&after["tree"], &after["zone"]), (&before["tree"], &before["zone"]));
+    assert_eq!(scene.json(&["check", "tree"])["problem_count"], 0);
+
+    fs::remove_file(scene.path("tree/root.key")).unwrap();
+    let restore = |words| scene.run(&["root", "restore", "tree", "--words-file", words, "--passphrase-file", "other"]);
+    let refused = restore("old");
+    assert!(refused.contains("but another succeeded it\n  hint: use the root file or the words of root "), "{refused}");
+    assert!(restore("new").starts_with("exit 0\n"));
+
+    scene.fine(&["init", "second", "--passphrase-file", "passphrase"]);
+    let other = ["root", "rotate", "tree", "--root", "second/root.key", "--passphrase-file", "passphrase"];
+    assert!(scene.run(&other).contains("error: this is the root of another tree, not of "));
+    fs::write(scene.path("tree/succession"), b"damaged").unwrap();
+    let damaged = scene.run(&["status", "tree"]);
+    assert!(damaged.starts_with("exit 1\nerror: succession is damaged: "), "{damaged}");
+    assert_ne!(scene.output(&["check", "tree"]).status.code(), Some(0));
 }

@@ -106,6 +106,29 @@ fn a_tree_is_mounted_used_and_unmounted() {
 }
 
 #[test]
+fn everyday_work_never_needs_the_root_file() {
+    let scene = Scene::new();
+    fs::rename(scene.path("tree/root.key"), scene.path("root.key")).unwrap();
+    scene.fine(&["mount", "tree", "mnt"]);
+    fs::write(scene.path("mnt/file"), "content").unwrap();
+    scene.fine(&["snapshot", "create", "mnt", "one"]);
+    let rotate = ["root", "rotate", "tree", "--root", "root.key", "--passphrase-file", "passphrase"];
+    let said = scene.refused(3, &rotate);
+    assert!(said.ends_with("hint: unmount it first: every zone needs new keys\n"), "{said}");
+    scene.fine(&["unmount", "mnt"]);
+    scene.fine(&[&rotate[..], &["--new-passphrase-file", "passphrase"]].concat());
+    assert!(!scene.path("tree/root.key").exists(), "the new file lies where the old one did");
+    scene.fine(&["mount", "tree", "mnt"]);
+    assert_eq!(fs::read(scene.path("mnt/file")).unwrap(), b"content");
+    assert_eq!(fs::read(scene.path("mnt/.snapshots/one/file")).unwrap(), b"content");
+    fs::write(scene.path("mnt/file"), "changed").unwrap();
+    scene.fine(&["sync", "mnt"]);
+    assert_eq!(scene.status()["epoch"], 2);
+    scene.fine(&["unmount", "mnt"]);
+    scene.fine(&["check", "tree"]);
+}
+
+#[test]
 fn a_second_mount_is_refused() {
     let scene = Scene::new();
     fs::create_dir(scene.path("other")).unwrap();

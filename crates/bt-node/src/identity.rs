@@ -144,7 +144,8 @@ fn check_format(storage: &dyn Storage) -> Result<(), Failure> {
     }
 }
 
-fn find_top(storage: &dyn Storage) -> Result<ZoneId, Failure> {
+/// The zone at the top of the tree.
+pub(crate) fn find_top(storage: &dyn Storage) -> Result<ZoneId, Failure> {
     let named = read(storage, &format!("{}/root", layout::ZONES))?;
     let text = String::from_utf8_lossy(&named);
     text.trim().parse().map_err(|error| damaged("zones/root", error))

@@ -7,11 +7,12 @@ use bt_node::control::Failure;
 use bt_node::control::report::NodeKeyStatus;
 use bt_node::options::{Compression, InitOptions, InitReport, NodeKeyOptions};
 use clap::ValueEnum;
+use zeroize::Zeroizing;
 
 use crate::output::print;
 use crate::passphrase::new_passphrase;
 use crate::tpm::{self, TpmOptions};
-use crate::{Outcome, mounts};
+use crate::{Outcome, mounts, words};
 
 /// Make a tree in an empty directory.
 ///
@@ -84,21 +85,11 @@ fn made_in(key: &NodeKeyStatus) -> String {
     key.tpm.as_ref().map_or_else(String::new, |_| format!("this node's key is {}\n", tpm::place(key)))
 }
 
-fn text(dir: &str, report: &InitReport) -> zeroize::Zeroizing<String> {
-    let words: Vec<&str> = report.words.split(' ').collect();
-    let lines: Vec<String> = words
-        .chunks(6)
-        .enumerate()
-        .map(|(line, words)| {
-            let numbered = words.iter().enumerate().map(|(i, word)| format!("{:2} {word:10}", line * 6 + i + 1));
-            format!("  {}\n", numbered.collect::<Vec<_>>().join(" ").trim_end())
-        })
-        .collect();
-    zeroize::Zeroizing::new(format!(
-        "made tree {} in {dir}\n\nWrite these words down and keep them off this machine. Together they are the root key; they\n\
-         are shown only now:\n\n{}\n{}next: bt mount {dir} MOUNTPOINT\n",
+fn text(dir: &str, report: &InitReport) -> Zeroizing<String> {
+    Zeroizing::new(format!(
+        "made tree {} in {dir}\n\n{}\n{}next: bt mount {dir} MOUNTPOINT\n",
         report.tree.short(),
-        lines.concat(),
+        *words::to_be_kept(&report.words),
         made_in(&report.node_key),
     ))
 }

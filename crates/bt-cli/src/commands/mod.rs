@@ -13,6 +13,7 @@ pub(crate) mod node;
 pub(crate) mod principal;
 pub(crate) mod reclaim;
 pub(crate) mod revoke;
+pub(crate) mod root;
 pub(crate) mod share;
 pub(crate) mod snapshot;
 pub(crate) mod status;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Access(arguments) => access::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Principal(arguments) => principal::run(&arguments),
+        Command::Root(arguments) => root::run(&arguments),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

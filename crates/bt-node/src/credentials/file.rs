@@ -50,6 +50,36 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
+/// Puts a file with new content in the place of one that exists, or of what it links to; whatever happens, one of the
+/// two is there.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::io(format_args!("replacing {}", path.display()), &error);
+    let path = path.canonicalize().map_err(failed)?;
+    let mut name = path.clone().into_os_string();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    // One that a crash left is worth nothing: what it was to replace is still there.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => create(&new, bytes)?,
+    }
+    std::fs::rename(&new, &path).and_then(|()| sync_directory(&path)).map_err(failed)
+}
+
+/// Puts the file `new` in the place of `path`, and what was there at `aside`, where nothing else must exist. Run again
+/// after a crash it goes on.
+pub(super) fn exchange(path: &Path, new: &Path, aside: &Path) -> Result<(), Failure> {
+    let old = read(path)?;
+    match refuse_existing(aside) {
+        Ok(()) => create(aside, &old)?,
+        Err(_) if read(aside)? == old => {}
+        Err(failure) => return Err(failure),
+    }
+    std::fs::rename(new, path)
+        .and_then(|()| sync_directory(path))
+        .map_err(|error| Failure::io(format_args!("renaming {}", new.display()), &error))
+}
+
 fn sync_directory(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.map_or_else(|| PathBuf::from("."), Path::to_owned))?.sync_all()
@@ -83,6 +113,36 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("nowhere"), &dangling).unwrap();
         assert_eq!(refuse_existing(&dangling).unwrap_err().kind, FailureKind::Refused);
         assert_eq!(create(&dangling, b"other").unwrap_err().kind, FailureKind::Refused);
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_where_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("key"), dir.path().join("link"));
+        create(&path, b"keys").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::fs::write(dir.path().join("key.new"), b"left by a crash").unwrap();
+        replace(&link, b"other").unwrap();
+        assert_eq!(*read(&path).unwrap(), b"other");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!dir.path().join("key.new").exists());
+        assert_eq!(replace(&dir.path().join("missing"), b"").unwrap_err().kind, FailureKind::Io);
+    }
+
+    #[test]
+    fn two_files_change_places_also_after_a_crash_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        create(&path("key"), b"old").unwrap();
+        create(&path("next"), b"new").unwrap();
+        create(&path("aside"), b"other").unwrap();
+        let refused = exchange(&path("key"), &path("next"), &path("aside")).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::Refused);
+        std::fs::write(path("aside"), b"old").unwrap();
+        exchange(&path("key"), &path("next"), &path("aside")).unwrap();
+        assert_eq!((&**read(&path("key")).unwrap(), &**read(&path("aside")).unwrap()), (&b"new"[..], &b"old"[..]));
+        assert!(!path("next").exists());
     }
 
     #[test]

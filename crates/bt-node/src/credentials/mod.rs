@@ -4,18 +4,23 @@
 //! is readable for its owner alone, and is on the disk when the function that wrote it returns.
 
 mod file;
+mod root;
+mod rotate;
+#[cfg(test)]
+mod tests;
 mod tpm;
 mod whoami;
 
 use std::path::Path;
 
-use bt_crypto::{Credential, KeyStore, PassphraseCost, PrincipalFileError, RootFileError, RootSeed, SoftwareKeyStore};
-use bt_store::FileStorage;
+use bt_crypto::{Credential, KeyStore, PassphraseCost, PrincipalFileError, SoftwareKeyStore};
 
 use crate::control::{Failure, FailureKind};
+use crate::layout;
 use crate::system::SystemEntropy;
-use crate::{identity, layout};
 
+pub use root::{check_root, create_root, export_root, open_root, refuse_other_root, replace_root};
+pub use rotate::{Rotation, RotationReport};
 pub use tpm::TpmKey;
 pub use whoami::{Standing, WhoAmI, whoami};
 
@@ -68,29 +73,6 @@ pub fn check_principal(path: &Path) -> Result<Credential, Failure> {
     Credential::of_file(&file::read(path)?).map_err(|error| principal_failure(path, error))
 }
 
-/// Refuses a file that is no whole root file, before its passphrase is asked for.
-pub fn check_root(path: &Path) -> Result<(), Failure> {
-    RootSeed::check_file(&file::read(path)?).map_err(|error| root_failure(path, error))
-}
-
-/// The root's seed out of a root file.
-pub fn open_root(path: &Path, passphrase: &[u8]) -> Result<RootSeed, Failure> {
-    RootSeed::open_file(&file::read(path)?, passphrase).map_err(|error| root_failure(path, error))
-}
-
-/// Refuses a root credential that is not that of the tree in the node's directory `dir`.
-pub fn refuse_other_root(dir: &Path, root: &Credential) -> Result<(), Failure> {
-    let storage = FileStorage::open(dir).map_err(|error| Failure::problem(error.to_string(), ""))?;
-    let genesis = identity::read_genesis(&storage)?;
-    match genesis.root() == root {
-        true => Ok(()),
-        false => Err(Failure::refused(
-            format!("this is the root of another tree, not of {} in {}", genesis.tree().short(), dir.display()),
-            "name the root file of this tree with --root FILE",
-        )),
-    }
-}
-
 fn principal_failure(path: &Path, error: PrincipalFileError) -> Failure {
     let kind = match error {
         PrincipalFileError::NotAPrincipalFile => FailureKind::Usage,
@@ -98,15 +80,6 @@ fn principal_failure(path: &Path, error: PrincipalFileError) -> Failure {
         PrincipalFileError::Damaged | PrincipalFileError::Cost(_) | PrincipalFileError::OtherKeys => {
             FailureKind::Problem
         }
-    };
-    Failure { kind, what: format!("{}: {error}", path.display()), hint: String::new() }
-}
-
-fn root_failure(path: &Path, error: RootFileError) -> Failure {
-    let kind = match error {
-        RootFileError::NotARootFile => FailureKind::Usage,
-        RootFileError::TooNew { .. } | RootFileError::WrongPassphrase => FailureKind::Refused,
-        RootFileError::Damaged | RootFileError::Cost(_) => FailureKind::Problem,
     };
     Failure { kind, what: format!("{}: {error}", path.display()), hint: String::new() }
 }

@@ -62,7 +62,7 @@ pub fn whoami(dir: &Path, principal: Option<Credential>) -> Result<WhoAmI, Failu
 }
 
 /// The zones that the directory holds. Beside theirs, `zones` has the file that names the top one.
-fn zones(dir: &Path) -> Result<Vec<ZoneId>, Failure> {
+pub(super) fn zones(dir: &Path) -> Result<Vec<ZoneId>, Failure> {
     let path = dir.join(layout::ZONES);
     let names = || std::fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>();
     let names = names().map_err(|error| Failure::io(format_args!("reading {}", path.display()), &error))?;
