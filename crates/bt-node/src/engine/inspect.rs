@@ -6,10 +6,12 @@ use bt_base::SegmentId;
 use bt_base::limits::TAG_SIZE;
 use bt_crypto::{BlockHasher, SegmentContext};
 use bt_store::heads::HEAD_FILES;
-use bt_store::{Heads, SegmentInfo, StoreError};
+use bt_store::{Containers, Heads, SegmentInfo, StoreError};
 use bt_tree::BlockRef;
 use bt_tree::index::Node;
-use bt_tree::schema::{Content, DeadRecord, Entry, Extent, Inode, KeyKind, Name, ZoneRecord, decode_count, parse_key};
+use bt_tree::schema::{
+    Content, DeadRecord, Entry, Extent, Inode, KeyKind, Name, ZoneRecord, decode_count, decode_entrance, parse_key,
+};
 use bt_tree::zone::{Account, SnapshotRecord};
 
 use super::Engine;
@@ -82,7 +84,7 @@ impl Engine {
         }
         let stored = self.containers.segments();
         let mut reports: Vec<SegmentReport> =
-            stored.iter().map(|info| report(info, live.get(&info.id).copied())).collect();
+            stored.iter().map(|info| report(&self.containers, info, live.get(&info.id).copied())).collect();
         let lost = live.iter().filter(|(id, _)| !self.containers.contains(id));
         reports.extend(lost.map(|(id, live_bytes)| missing(*id, *live_bytes)));
         reports.sort_by(|a, b| (&a.container, a.offset_bytes).cmp(&(&b.container, b.offset_bytes)));
@@ -92,7 +94,7 @@ impl Engine {
     fn inspect_segment(&self, id: &SegmentId, live: Option<u64>) -> Answer<SegmentReport> {
         match (self.containers.segment(id), live) {
             (Some(info), live) => {
-                let mut report = report(&info, live);
+                let mut report = report(&self.containers, &info, live);
                 report.problem = self.containers.blocks(id).err().map(|error| error.to_string());
                 Ok(report)
             }
@@ -142,7 +144,7 @@ impl Engine {
         Ok(BlockReport {
             segment: *segment,
             index,
-            container: info.file(),
+            container: self.containers.file_of(&info),
             offset_bytes: info.offset + u64::from(place.offset),
             sealed_bytes: sealed.len() as u32,
             epoch: info.epoch,
@@ -185,10 +187,10 @@ fn no_segment(id: &SegmentId) -> Failure {
     Failure::refused(format!("segment {id} is not stored"), "`bt inspect segment DIR` lists those that are")
 }
 
-fn report(info: &SegmentInfo, live_bytes: Option<u64>) -> SegmentReport {
+fn report(containers: &Containers, info: &SegmentInfo, live_bytes: Option<u64>) -> SegmentReport {
     SegmentReport {
         id: info.id,
-        container: info.file(),
+        container: containers.file_of(info),
         offset_bytes: info.offset,
         len_bytes: info.bytes,
         blocks: info.blocks,
@@ -253,7 +255,9 @@ fn describe_known(kind: KeyKind<'_>, value: &[u8]) -> std::result::Result<String
             format!("extent of inode {inode} from slot {first}: {blocks} blocks")
         }
         KeyKind::Inline(inode) => format!("content of inode {inode}: {} bytes", value.len()),
+        KeyKind::Label => format!("the zone's name: {}", escape(value)),
         KeyKind::Orphan(inode) => format!("orphan: inode {inode}"),
+        KeyKind::Entrance(inode) => format!("entrance at inode {inode}: zone {}", decode_entrance(value)?),
         KeyKind::Snapshot(name) => {
             let record = SnapshotRecord::decode(value)?;
             format!(

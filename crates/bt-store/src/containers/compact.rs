@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 
 use bt_base::SegmentId;
 
+use super::Containers;
 use super::locations::Location;
 use super::read::no_segment;
 use super::scan::{Found, container_numbers, scan_container};
 use super::segment::{BlockPlace, MAGIC, SegmentHeader, placed_bytes};
-use super::{CONTAINERS_DIRECTORY, Containers, container_name};
 use crate::error::{Result, StoreError};
 use crate::storage::{AlignedBuffer, StorageFile, WriteMode};
 
@@ -68,7 +68,7 @@ impl Containers {
             return Ok(Compaction { blocks: 0, copied_bytes: 0, freed_bytes });
         }
         let generation = from.generation.checked_add(1).ok_or_else(|| {
-            StoreError::refused(CONTAINERS_DIRECTORY, format!("segment {id} was moved 65535 times already"))
+            StoreError::refused(&self.home.containers(), format!("segment {id} was moved 65535 times already"))
         })?;
         let lengths = kept.iter().map(|block| (block.index, block.len));
         let header = SegmentHeader::new((*id, from.zone, from.epoch, generation), lengths);
@@ -98,13 +98,13 @@ impl Containers {
     pub fn sweep(&self) -> Result<Sweep> {
         self.check_writable()?;
         let mut sweep = Sweep::default();
-        for number in container_numbers(&*self.storage)? {
+        for number in container_numbers(&self.home)? {
             let _maintenance = self.maintenance.lock().expect("no panic under this lock");
             if !self.placement.lock().expect("no panic under this lock").is_closed(number) {
                 continue;
             }
             let mut found = Found::default();
-            scan_container(&self.storage.open(&container_name(number), false)?, number, 0, &mut found)?;
+            scan_container(&self.home.open_container(number)?, number, 0, &mut found)?;
             for (id, location) in found.segments {
                 self.sweep_place(&id, location, &mut sweep)?;
             }
@@ -131,8 +131,8 @@ impl Containers {
     /// the location map that is not where it says. Blocks are not verified: their hashes are not known here.
     pub fn check(&self) -> Result<Vec<StoreError>> {
         let mut found = Found::default();
-        for number in container_numbers(&*self.storage)? {
-            scan_container(&self.storage.open(&container_name(number), false)?, number, 0, &mut found)?;
+        for number in container_numbers(&self.home)? {
+            scan_container(&self.home.open_container(number)?, number, 0, &mut found)?;
         }
         let mut errors = found.damaged;
         for info in self.segments() {
@@ -155,9 +155,9 @@ impl Containers {
 
     /// Reads a copy back from the disk, past the cache where that can be done.
     fn verify_copy(&self, header: &SegmentHeader, copy: &[u8], place: Location) -> Result<()> {
-        let name = container_name(place.container);
-        let file = match self.storage.open_with(&name, false, WriteMode::Direct) {
-            Err(StoreError::Refused { .. }) => self.storage.open(&name, false)?,
+        let name = self.home.container(place.container);
+        let file = match self.home.storage.open_with(&name, false, WriteMode::Direct) {
+            Err(StoreError::Refused { .. }) => self.home.storage.open(&name, false)?,
             opened => opened?,
         };
         let mut back = AlignedBuffer::zeroed(placed_bytes(place.total) as usize);
@@ -205,7 +205,7 @@ impl Containers {
             placement.note_removed(number);
         }
         self.files.remove(&number);
-        match self.storage.remove(&container_name(number)) {
+        match self.home.storage.remove(&self.home.container(number)) {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(true),
         }

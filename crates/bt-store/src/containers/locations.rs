@@ -10,15 +10,13 @@ use std::sync::Arc;
 
 use bt_base::{SegmentId, ZoneId};
 
+use super::Home;
 use super::segment::{SegmentHeader, header_bytes, placed_bytes};
 use crate::error::{Result, StoreError};
 use crate::format::{Reader, Writer, checksum};
 use crate::limits::{ALIGNMENT, CHUNK_BYTES, LOCATIONS_ENTRIES, LOCATIONS_REWRITE_ENTRIES, SEGMENT_BLOCK_COUNT};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::StorageFile;
 
-/// The name of the location map in a node's directory.
-pub const LOCATIONS_FILE: &str = "locations";
-const NEW_FILE: &str = "locations.new";
 const MAGIC: [u8; 8] = *b"BTLOCS\r\n";
 const VERSION: u16 = 1;
 const CHECKSUM_LABEL: &str = "blocktree/location 1";
@@ -228,16 +226,16 @@ pub(super) struct LoadedLocations {
 }
 
 /// Reads the file, whatever it holds. A missing file is an empty map.
-pub(super) fn load(storage: &dyn Storage) -> Result<LoadedLocations> {
+pub(super) fn load(home: &Home) -> Result<LoadedLocations> {
     let mut loaded = LoadedLocations::default();
-    let file = match storage.open(LOCATIONS_FILE, false) {
+    let file = match home.storage.open(&home.locations(), false) {
         Ok(file) => file,
         Err(error) if error.is_not_found() => return Ok(loaded),
         Err(error) => return Err(error),
     };
     let len = file.len()?;
     if len > LOCATIONS_ENTRIES * ENTRY_BYTES as u64 {
-        loaded.damage = Some(StoreError::damaged("the location map is longer than it may be", LOCATIONS_FILE, len));
+        loaded.damage = Some(StoreError::damaged("the location map is longer than it may be", &home.locations(), len));
         return Ok(loaded);
     }
     let mut chunk = vec![0; CHUNK_BYTES / ENTRY_BYTES * ENTRY_BYTES];
@@ -247,7 +245,7 @@ pub(super) fn load(storage: &dyn Storage) -> Result<LoadedLocations> {
         file.read_exact_at(&mut chunk[..part], offset)?;
         for bytes in chunk[..part].chunks(ENTRY_BYTES) {
             if let Err(what) = take_entry(&mut loaded.map, offset, bytes) {
-                loaded.damage.get_or_insert(StoreError::damaged(what, LOCATIONS_FILE, offset));
+                loaded.damage.get_or_insert(StoreError::damaged(what, &home.locations(), offset));
             }
             offset += bytes.len() as u64;
         }
@@ -278,8 +276,8 @@ fn file_header() -> [u8; ENTRY_BYTES] {
 
 impl LocationFile {
     /// Opens the file for appending behind what is there, which must be good.
-    pub(super) fn open(storage: &dyn Storage) -> Result<Option<Self>> {
-        let file = match storage.open(LOCATIONS_FILE, false) {
+    pub(super) fn open(home: &Home) -> Result<Option<Self>> {
+        let file = match home.storage.open(&home.locations(), false) {
             Ok(file) => file,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
@@ -289,17 +287,18 @@ impl LocationFile {
     }
 
     /// Replaces the file by the shortest one that holds `map`, durable when this returns.
-    pub(super) fn rewrite(storage: &dyn Storage, map: &LocationMap) -> Result<Self> {
-        let file = storage.open(NEW_FILE, true)?;
+    pub(super) fn rewrite(home: &Home, map: &LocationMap) -> Result<Self> {
+        let new = format!("{}.new", home.locations());
+        let file = home.storage.open(&new, true)?;
         file.set_len(0)?;
         let mut bytes = file_header().to_vec();
         map.entries().for_each(|entry| bytes.extend_from_slice(&entry.encode()));
         file.write_at(&bytes, 0)?;
         file.sync_data()?;
-        storage.rename(NEW_FILE, LOCATIONS_FILE)?;
-        storage.sync_dir("")?;
+        home.storage.rename(&new, &home.locations())?;
+        home.storage.sync_dir(&home.directory)?;
         // The open file would go on under its old name in messages.
-        let file = storage.open(LOCATIONS_FILE, false)?;
+        let file = home.storage.open(&home.locations(), false)?;
         Ok(Self { file, entries: bytes.len() / ENTRY_BYTES })
     }
 

@@ -29,7 +29,6 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 pub use compact::{Compaction, Sweep};
-pub use locations::LOCATIONS_FILE;
 pub use segment::{BlockPlace, SegmentWrite};
 
 use crate::error::{Result, StoreError};
@@ -38,13 +37,47 @@ use locations::{LocationFile, LocationMap};
 use segment::{SegmentHeader, placed_bytes};
 use write::Placement;
 
-/// The directory of the containers, within a node's.
-pub const CONTAINERS_DIRECTORY: &str = "containers";
+/// The directory of the containers, within the one that they are opened in.
+const CONTAINERS_DIRECTORY: &str = "containers";
+/// The file of the location map there.
+const LOCATIONS_FILE: &str = "locations";
 
-/// All segments of a node.
+/// Where containers and their location map are: each zone has its own.
+#[derive(Debug)]
+struct Home {
+    storage: Arc<dyn Storage>,
+    /// `""` at the top.
+    directory: String,
+}
+
+impl Home {
+    fn name(&self, name: &str) -> String {
+        if self.directory.is_empty() { name.to_owned() } else { format!("{}/{name}", self.directory) }
+    }
+
+    /// The directory of the containers.
+    fn containers(&self) -> String {
+        self.name(CONTAINERS_DIRECTORY)
+    }
+
+    fn container(&self, number: u32) -> String {
+        format!("{}/{number:08}", self.containers())
+    }
+
+    /// The file of the location map.
+    fn locations(&self) -> String {
+        self.name(LOCATIONS_FILE)
+    }
+
+    fn open_container(&self, number: u32) -> Result<Arc<dyn StorageFile>> {
+        self.storage.open(&self.container(number), false)
+    }
+}
+
+/// All segments in one place: those of a zone.
 #[derive(Debug)]
 pub struct Containers {
-    storage: Arc<dyn Storage>,
+    home: Home,
     /// A container that has this many bytes takes no further segment.
     container_bytes: u64,
     map: RwLock<LocationMap>,
@@ -98,11 +131,6 @@ pub struct SegmentInfo {
 }
 
 impl SegmentInfo {
-    /// The file that it lies in, relative to the node's directory.
-    pub fn file(&self) -> String {
-        container_name(self.container)
-    }
-
     fn new(id: SegmentId, location: &locations::Location) -> Self {
         Self {
             id,
@@ -163,16 +191,22 @@ impl Containers {
         &self.findings
     }
 
+    /// The file that a segment lies in, relative to the node's directory.
+    pub fn file_of(&self, segment: &SegmentInfo) -> String {
+        self.home.container(segment.container)
+    }
+
+    /// The file of the location map, relative to the node's directory.
+    pub fn locations_file(&self) -> String {
+        self.home.locations()
+    }
+
     fn file(&self, number: u32) -> Result<Arc<dyn StorageFile>> {
         if let Some(file) = self.files.get(&number) {
             return Ok(file);
         }
-        let file = self.storage.open(&container_name(number), false)?;
+        let file = self.home.open_container(number)?;
         self.files.insert(number, file.clone());
         Ok(file)
     }
-}
-
-fn container_name(number: u32) -> String {
-    format!("{CONTAINERS_DIRECTORY}/{number:08}")
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use quick_cache::sync::Cache;
 
-use super::locations::{self, LOCATIONS_FILE, LocationFile, LocationMap};
+use super::locations::{self, LocationFile, LocationMap};
 use super::scan::{Found, container_numbers, merge, scan_container};
 use super::write::Placement;
-use super::{BlockCount, CONTAINERS_DIRECTORY, Containers, Searched, container_name};
+use super::{BlockCount, Containers, Home, Searched};
 use crate::error::{Result, StoreError};
 use crate::limits::{CACHED_BLOCK_PLACES, CONTAINER_BYTES, OPEN_CONTAINERS};
 use crate::storage::Storage;
@@ -18,32 +18,41 @@ impl Containers {
     /// Opens the containers of a node, making the directory if there is none. [`Containers::findings`] tells what
     /// was wrong with the location map, if anything was.
     pub fn open(storage: Arc<dyn Storage>) -> Result<Self> {
-        Self::open_sized(storage, CONTAINER_BYTES)
+        Self::open_in(storage, "")
+    }
+
+    /// As [`Containers::open`], in a directory of the storage that exists.
+    pub fn open_in(storage: Arc<dyn Storage>, directory: &str) -> Result<Self> {
+        Self::open_home(Home { storage, directory: directory.to_owned() }, CONTAINER_BYTES)
     }
 
     /// As [`Containers::open`], with containers that take no further segment once they have `container_bytes` bytes,
     /// at most 64 MiB. A segment larger than that has one of its own.
     pub fn open_sized(storage: Arc<dyn Storage>, container_bytes: u64) -> Result<Self> {
-        storage.create_dir(CONTAINERS_DIRECTORY)?;
-        storage.sync_dir("")?;
-        let lengths = container_lengths(&*storage)?;
+        Self::open_home(Home { storage, directory: String::new() }, container_bytes)
+    }
+
+    fn open_home(home: Home, container_bytes: u64) -> Result<Self> {
+        home.storage.create_dir(&home.containers())?;
+        home.storage.sync_dir(&home.directory)?;
+        let lengths = container_lengths(&home)?;
         let mut findings = Vec::new();
-        let loaded = locations::load(&*storage)?;
+        let loaded = locations::load(&home)?;
         let mut map = loaded.map;
         let mut searched = Searched::No;
-        let distrust = loaded.damage.or_else(|| missing_container(&map, &lengths));
+        let distrust = loaded.damage.or_else(|| missing_container(&home, &map, &lengths));
         if let Some(reason) = distrust {
             tracing::warn!(%reason, "the location map is rebuilt from the segments' headers");
             findings.push(reason);
             map = LocationMap::default();
             searched = Searched::Yes;
         }
-        let grown = add_unknown(&*storage, &lengths, &mut map, &mut findings)?;
-        let log = match LocationFile::open(&*storage)? {
+        let grown = add_unknown(&home, &lengths, &mut map, &mut findings)?;
+        let log = match LocationFile::open(&home)? {
             Some(log) if searched == Searched::No && !grown => log,
-            _ => LocationFile::rewrite(&*storage, &map)?,
+            _ => LocationFile::rewrite(&home, &map)?,
         };
-        let suspect = lengths.keys().copied().filter(|number| is_named(&findings, *number)).collect();
+        let suspect = lengths.keys().copied().filter(|number| is_named(&home, &findings, *number)).collect();
         Ok(Self {
             placement: Mutex::new(Placement::after(&map, suspect)),
             map: RwLock::new(map),
@@ -55,35 +64,35 @@ impl Containers {
             failure: OnceLock::new(),
             findings,
             container_bytes: container_bytes.min(CONTAINER_BYTES),
-            storage,
+            home,
         })
     }
 }
 
-fn is_named(findings: &[StoreError], number: u32) -> bool {
-    let name = container_name(number);
+fn is_named(home: &Home, findings: &[StoreError], number: u32) -> bool {
+    let name = home.container(number);
     findings.iter().any(|finding| matches!(finding, StoreError::Damaged { file, .. } if *file == name))
 }
 
-fn container_lengths(storage: &dyn Storage) -> Result<BTreeMap<u32, u64>> {
+fn container_lengths(home: &Home) -> Result<BTreeMap<u32, u64>> {
     let mut lengths = BTreeMap::new();
-    for number in container_numbers(storage)? {
-        lengths.insert(number, storage.open(&container_name(number), false)?.len()?);
+    for number in container_numbers(home)? {
+        lengths.insert(number, home.open_container(number)?.len()?);
     }
     Ok(lengths)
 }
 
 /// A container that the map has segments in and that is not there: the map is of another time.
-fn missing_container(map: &LocationMap, lengths: &BTreeMap<u32, u64>) -> Option<StoreError> {
+fn missing_container(home: &Home, map: &LocationMap, lengths: &BTreeMap<u32, u64>) -> Option<StoreError> {
     let (number, _) = map.containers().find(|(number, used)| used.segments > 0 && !lengths.contains_key(number))?;
     let what = format!("it names segments in container {number:08}, which does not exist");
-    Some(StoreError::damaged(what, LOCATIONS_FILE, 0))
+    Some(StoreError::damaged(what, &home.locations(), 0))
 }
 
 /// Scans what each container holds behind the end that the map knows, and makes the map know all of it. Returns
 /// whether there was any.
 fn add_unknown(
-    storage: &dyn Storage,
+    home: &Home,
     lengths: &BTreeMap<u32, u64>,
     map: &mut LocationMap,
     findings: &mut Vec<StoreError>,
@@ -96,7 +105,7 @@ fn add_unknown(
     for (number, len) in lengths {
         let known = map.container(*number).end;
         if *len > known {
-            scan_container(&storage.open(&container_name(*number), false)?, *number, known, &mut found)?;
+            scan_container(&home.open_container(*number)?, *number, known, &mut found)?;
             map.raise_end(*number, len.next_multiple_of(crate::limits::ALIGNMENT));
             grown = true;
         }

@@ -8,7 +8,7 @@ use bt_base::SegmentId;
 use super::locations::Location;
 use super::scan::{Found, container_numbers, merge, scan_container};
 use super::segment::{BlockPlace, SegmentHeader};
-use super::{CONTAINERS_DIRECTORY, Containers, Searched, container_name};
+use super::{CONTAINERS_DIRECTORY, Containers, Searched};
 use crate::error::{Result, StoreError};
 use crate::limits::READ_RETRIES;
 use crate::storage::StorageFile;
@@ -102,7 +102,7 @@ impl Containers {
                 }
             }
         }
-        Err(StoreError::refused(CONTAINERS_DIRECTORY, format!("segment {id} moves too often; read it again later")))
+        Err(StoreError::refused(&self.home.containers(), format!("segment {id} moves too often; read it again later")))
     }
 
     pub(super) fn locate(&self, id: &SegmentId) -> Option<Location> {
@@ -135,8 +135,8 @@ impl Containers {
         }
         tracing::warn!("a segment is not where the location map says: all containers are searched");
         let mut found = Found::default();
-        for number in container_numbers(&*self.storage)? {
-            scan_container(&self.storage.open(&container_name(number), false)?, number, 0, &mut found)?;
+        for number in container_numbers(&self.home)? {
+            scan_container(&self.home.open_container(number)?, number, 0, &mut found)?;
         }
         self.adopt(&found.segments);
         *searched = Searched::Yes;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bt_base::SegmentId;
 
+use super::Home;
 use super::locations::{Location, LocationMap};
 use super::segment::{FIXED_BYTES, MAGIC, SegmentHeader, claimed_header_bytes, header_bytes};
-use super::{CONTAINERS_DIRECTORY, container_name};
 use crate::error::{Result, StoreError};
 use crate::limits::{ALIGNMENT, SCAN_BYTES, SEGMENT_BLOCK_COUNT};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::StorageFile;
 
 /// The highest number that a container's name has digits for.
 pub(super) const LAST_CONTAINER: u32 = 99_999_999;
@@ -24,13 +24,13 @@ pub(super) struct Found {
 }
 
 /// The numbers of all containers, rising.
-pub(super) fn container_numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
+pub(super) fn container_numbers(home: &Home) -> Result<Vec<u32>> {
     let number = |name: &String| {
-        let digits = name.strip_prefix(CONTAINERS_DIRECTORY)?.strip_prefix('/')?;
+        let digits = name.strip_prefix(&home.containers())?.strip_prefix('/')?;
         let number = digits.parse().ok()?;
-        (container_name(number) == *name && number <= LAST_CONTAINER).then_some(number)
+        (home.container(number) == *name && number <= LAST_CONTAINER).then_some(number)
     };
-    Ok(storage.list(CONTAINERS_DIRECTORY)?.iter().filter_map(number).collect())
+    Ok(home.storage.list(&home.containers())?.iter().filter_map(number).collect())
 }
 
 /// Adds the segments of a container whose headers lie at `from` bytes or after.

@@ -8,10 +8,10 @@ use bt_base::SegmentId;
 use super::locations::{Entry, Location, LocationFile, LocationMap};
 use super::scan::LAST_CONTAINER;
 use super::segment::{SegmentHeader, SegmentWrite, placed_bytes};
-use super::{CONTAINERS_DIRECTORY, Containers, container_name};
+use super::{Containers, Home};
 use crate::error::{Result, StoreError};
 use crate::limits::{ALIGNMENT, DIRECT_WRITE_BYTES};
-use crate::storage::{Storage, StorageFile, WriteMode};
+use crate::storage::{StorageFile, WriteMode};
 
 /// Where the next segment goes, and what the next sync has to do.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Containers {
     /// of the segment can be read; after a failed sync all further writes are refused, since what the disk holds is
     /// unknown then.
     pub fn write_segment(&self, write: SegmentWrite<'_>) -> Result<()> {
-        let header = write.header().map_err(|why| StoreError::refused(CONTAINERS_DIRECTORY, why))?;
+        let header = write.header().map_err(|why| StoreError::refused(&self.home.containers(), why))?;
         self.check_writable()?;
         if self.contains(&write.id) {
             return self.require_same(&write, &header);
@@ -128,7 +128,7 @@ impl Containers {
             file.sync_data().map_err(|error| self.fail(error))?;
         }
         if directory_changed {
-            self.storage.sync_dir(CONTAINERS_DIRECTORY).map_err(|error| self.fail(error))?;
+            self.home.storage.sync_dir(&self.home.containers()).map_err(|error| self.fail(error))?;
         }
         self.record(&mut log, &entries);
         Ok(())
@@ -148,7 +148,7 @@ impl Containers {
         }
         let map = self.map.read().expect("no panic under this lock");
         if log.as_ref().is_none_or(|log| log.wants_rewrite(&map)) {
-            match LocationFile::rewrite(&*self.storage, &map) {
+            match LocationFile::rewrite(&self.home, &map) {
                 Ok(new) => *log = Some(new),
                 Err(error) => tracing::warn!(%error, "the location map could not be written anew; the next sync tries"),
             }
@@ -205,15 +205,15 @@ impl Containers {
         // Opening made the map know all of each file, so this is the end of the file too.
         let end = self.map.read().expect("no panic under this lock").container(last).end;
         if placement.current.is_none() && end > 0 && end + bytes <= self.container_bytes {
-            let files = WriteFiles::open(&*self.storage, last)?;
+            let files = WriteFiles::open(&self.home, last)?;
             placement.current = Some(Current { number: last, files, end });
             return Ok(());
         }
         let number = last
             .checked_add(1)
             .filter(|number| *number <= LAST_CONTAINER)
-            .ok_or_else(|| StoreError::refused(CONTAINERS_DIRECTORY, "all container numbers are used"))?;
-        let files = WriteFiles::open(&*self.storage, number)?;
+            .ok_or_else(|| StoreError::refused(&self.home.containers(), "all container numbers are used"))?;
+        let files = WriteFiles::open(&self.home, number)?;
         placement.directory_changed = true;
         placement.last_number = number;
         placement.filled.extend(placement.current.as_ref().map(|current| current.number));
@@ -261,15 +261,15 @@ impl Containers {
             return Ok(());
         }
         let why = format!("segment {} is there with other bytes; a segment id is used once", write.id);
-        Err(StoreError::refused(CONTAINERS_DIRECTORY, why))
+        Err(StoreError::refused(&self.home.containers(), why))
     }
 }
 
 impl WriteFiles {
-    fn open(storage: &dyn Storage, number: u32) -> Result<Self> {
-        let name = container_name(number);
-        let buffered = storage.open(&name, true)?;
-        let direct = match storage.open_with(&name, false, WriteMode::Direct) {
+    fn open(home: &Home, number: u32) -> Result<Self> {
+        let name = home.container(number);
+        let buffered = home.storage.open(&name, true)?;
+        let direct = match home.storage.open_with(&name, false, WriteMode::Direct) {
             Err(StoreError::Refused { .. }) => None,
             opened => Some(opened?),
         };

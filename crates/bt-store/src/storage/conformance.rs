@@ -166,6 +166,12 @@ fn files_have_names(storage: &dyn Storage) {
     assert_eq!(storage.list("a/b").unwrap(), ["a/b/1", "a/b/2"]);
     storage.remove("a/b/1").unwrap();
     assert_eq!(storage.list("a/b").unwrap(), ["a/b/2"]);
+    assert!(storage.remove_dir("a/b").is_err(), "a file is in it");
+    assert!(storage.remove_dir("a").is_err(), "a directory is in it");
+    storage.remove("a/b/2").unwrap();
+    storage.remove_dir("a/b").unwrap();
+    storage.remove_dir("a/b").unwrap();
+    assert!(!storage.exists("a/b").unwrap());
 }
 
 fn an_open_file_outlives_its_name(storage: &dyn Storage) {

@@ -323,6 +323,11 @@ impl Storage for FaultStorage {
         Ok(())
     }
 
+    fn remove_dir(&self, directory: &str) -> Result<()> {
+        let _history = self.call(Call::Remove, "remove directory", directory, 0)?;
+        self.live.remove_dir(directory)
+    }
+
     fn space(&self) -> Result<Space> {
         self.live.space()
     }

@@ -140,6 +140,15 @@ impl Storage for FileStorage {
             .map_err(|error| StoreError::io("create directory", directory, 0, error))
     }
 
+    fn remove_dir(&self, directory: &str) -> Result<()> {
+        match fs::remove_dir(self.path(directory)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove directory", directory, 0, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn space(&self) -> Result<Space> {
         let stat = rustix::fs::statvfs(&self.root)
             .map_err(|error| StoreError::io("measure", "", 0, io::Error::from(error)))?;

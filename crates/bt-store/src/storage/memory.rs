@@ -148,6 +148,17 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn remove_dir(&self, directory: &str) -> Result<()> {
+        check_name(directory)?;
+        let mut names = self.names.write().expect("no panic under this lock");
+        let is_below = |name: &String| name.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        if names.files.keys().chain(&names.directories).any(is_below) {
+            return Err(StoreError::io("remove directory", directory, 0, io::ErrorKind::DirectoryNotEmpty.into()));
+        }
+        names.directories.remove(directory);
+        Ok(())
+    }
+
     fn space(&self) -> Result<Space> {
         let used = self.disk.used.load(Ordering::Relaxed);
         Ok(Space { total: self.disk.total, free: self.disk.total.saturating_sub(used) })

@@ -93,6 +93,10 @@ pub trait Storage: Debug + Send + Sync {
     /// directory above.
     fn create_dir(&self, directory: &str) -> Result<()>;
 
+    /// Removes a directory without files and directories; none of that name is no error. After a crash it may be
+    /// there again, empty.
+    fn remove_dir(&self, directory: &str) -> Result<()>;
+
     /// The room on the disk.
     fn space(&self) -> Result<Space>;
 }

@@ -62,6 +62,9 @@ impl Storage for HookedStorage {
     fn create_dir(&self, directory: &str) -> Result<()> {
         self.0.create_dir(directory)
     }
+    fn remove_dir(&self, directory: &str) -> Result<()> {
+        self.0.remove_dir(directory)
+    }
     fn space(&self) -> Result<Space> {
         self.0.space()
     }

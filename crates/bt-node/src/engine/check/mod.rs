@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 use bt_base::SegmentId;
 use bt_crypto::RootSeed;
-use bt_store::containers::LOCATIONS_FILE;
 use bt_store::{Containers, SegmentInfo, Storage, StoreError};
 use bt_tree::SignedHead;
 use bt_tree::check::{Flaw, References, StateSummary, check_state};
@@ -155,8 +154,9 @@ impl<'a> Check<'a> {
     fn check_zone(&mut self, identity: &ZoneIdentity) -> Result<(), Failure> {
         // Other findings are of segments: those that are needed are checked below, others a crash left.
         for finding in self.containers.findings() {
-            if matches!(finding, StoreError::Damaged { file, .. } if file == LOCATIONS_FILE) {
-                self.findings.add(report::told(finding), LOCATIONS_FILE, report::REBUILT);
+            let map = self.containers.locations_file();
+            if matches!(finding, StoreError::Damaged { file, .. } if *file == map) {
+                self.findings.add(report::told(finding), map, report::REBUILT);
             }
         }
         let mut frozen = self.freeze(identity);

@@ -70,7 +70,7 @@ fn describe_held(held: &Held, prefix: &str, paths: &mut Paths<'_>) -> String {
 
 fn segment_place(segment: &SegmentId, containers: &Containers) -> String {
     match containers.segment(segment) {
-        Some(info) => format!("segment {segment} in {} at byte {}", info.file(), info.offset),
+        Some(info) => format!("segment {segment} in {} at byte {}", containers.file_of(&info), info.offset),
         None => format!("segment {segment}, which is not stored"),
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn block_place(segment: &SegmentId, index: u32, containers: &Containe
     match (containers.segment(segment), place) {
         (Some(info), Some(place)) => {
             let at = info.offset + u64::from(place.offset);
-            format!("block {index} of segment {segment} in {} at byte {at}", info.file())
+            format!("block {index} of segment {segment} in {} at byte {at}", containers.file_of(&info))
         }
         _ => format!("block {index} of {}", segment_place(segment, containers)),
     }

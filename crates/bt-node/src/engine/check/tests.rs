@@ -158,7 +158,7 @@ fn places(zone: &TestZone, inode: u64) -> Vec<(String, u64)> {
             let info = zone.engine.containers.segment(&slot.block.segment).unwrap();
             let blocks = zone.engine.containers.blocks(&slot.block.segment).unwrap();
             let block = blocks.iter().find(|place| place.index == slot.block.index).unwrap();
-            places.push((info.file(), info.offset + u64::from(block.offset)));
+            places.push((zone.engine.containers.file_of(&info), info.offset + u64::from(block.offset)));
         }
         ControlFlow::Continue(())
     })
@@ -194,7 +194,7 @@ fn every_damaged_node_of_the_index_is_named_and_the_rest_is_checked() {
         let info = zone.engine.containers.segment(&block.segment).unwrap();
         let places = zone.engine.containers.blocks(&block.segment).unwrap();
         let place = places.iter().find(|place| place.index == block.index).unwrap();
-        nodes.push((info.file(), info.offset + u64::from(place.offset)));
+        nodes.push((zone.engine.containers.file_of(&info), info.offset + u64::from(place.offset)));
         bt_tree::index::Walk::Into
     });
     assert!(nodes.len() > 5);
@@ -217,7 +217,7 @@ fn a_bit_flipped_in_any_file_is_named_and_nothing_panics() {
     let directory = zone.engine.identity.layout.directory.clone();
     let root = zone.engine.flushing().root.unwrap().0.segment;
     let info = zone.engine.containers.segment(&root).unwrap();
-    let (container, at) = (info.file(), info.offset);
+    let (container, at) = (zone.engine.containers.file_of(&info), info.offset);
     let offset = bt_tree::Head::clone(heads::newest(&zone.engine.storage, &zone.engine.identity).unwrap().unverified());
     drop(zone.engine);
     assert_eq!(check(&zone.storage).problems, []);
