@@ -33,6 +33,16 @@ pub enum DecodeError {
         /// Newest version known here.
         known: u16,
     },
+    /// The format is older than this program reads.
+    #[error("a {what} has format version {found}, this program reads {known}: use the bt that wrote it to copy it out")]
+    Outdated {
+        /// What was being decoded.
+        what: &'static str,
+        /// Version found.
+        found: u16,
+        /// Oldest version known here.
+        known: u16,
+    },
 }
 
 impl DecodeError {

@@ -1,7 +1,7 @@
 //! What lies in a zone's index and journal.
 
 use bt_tree::index::Node;
-use bt_tree::schema::{DeadRecord, Entry, Extent, Inode, Name, ZoneRecord, decode_count, parse_key};
+use bt_tree::schema::{DeadRecord, Entry, Extent, Inode, Name, ZoneRecord, decode_count, decode_entrance, parse_key};
 use bt_tree::zone::{Account, SnapshotRecord};
 use bt_tree::{BlockRef, SegmentSummary};
 use bt_vfs::op::decode_records;
@@ -12,7 +12,7 @@ use crate::vector;
 type Again = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Records of the index by the first byte of the input, and the vector of each.
-const RECORDS: [(&str, Again); 9] = [
+const RECORDS: [(&str, Again); 10] = [
     ("zone", |bytes| Some(ZoneRecord::decode(bytes).ok()?.encode().to_vec())),
     ("inode", |bytes| Some(Inode::decode(bytes).ok()?.encode().to_vec())),
     ("name", |bytes| Some(Name::decode(bytes).ok()?.encode().to_vec())),
@@ -21,6 +21,7 @@ const RECORDS: [(&str, Again); 9] = [
     ("account", |bytes| Some(Account::decode(bytes).ok()?.encode())),
     ("dead", |bytes| Some(DeadRecord::decode(bytes).ok()?.encode().to_vec())),
     ("count", |bytes| Some(decode_count(bytes).ok()?.to_le_bytes().to_vec())),
+    ("entrance", |bytes| Some(decode_entrance(bytes).ok()?.0.to_vec())),
     // Runs may be split where they need not be: compared after a second round.
     ("extent", |bytes| {
         let extent = Extent::decode(bytes).ok()?;
@@ -41,7 +42,7 @@ pub(crate) fn index_node(data: &[u8]) {
 }
 
 pub(crate) fn index_node_seeds() -> Vec<Vec<u8>> {
-    ["leaf", "branch"].map(|kind| vector(&format!("bt-tree/vectors/index-{kind}-v1.hex"))).to_vec()
+    ["leaf", "branch"].map(|kind| vector(&format!("bt-tree/vectors/index-{kind}-v2.hex"))).to_vec()
 }
 
 pub(crate) fn index_key(data: &[u8]) {
@@ -50,7 +51,7 @@ pub(crate) fn index_key(data: &[u8]) {
 }
 
 pub(crate) fn index_key_seeds() -> Vec<Vec<u8>> {
-    let keys = vector("bt-tree/vectors/index-keys-v1.hex");
+    let keys = vector("bt-tree/vectors/index-keys-v2.hex");
     let (mut rest, mut seeds) = (&keys[..], Vec::new());
     while let Some((len, tail)) = rest.split_first() {
         let (key, tail) = tail.split_at(usize::from(*len));
@@ -75,7 +76,8 @@ pub(crate) fn index_record(data: &[u8]) {
 
 pub(crate) fn index_record_seeds() -> Vec<Vec<u8>> {
     let of = |(kind, (name, _)): (usize, &(&str, Again))| {
-        [&[kind as u8], &vector(&format!("bt-tree/vectors/record-{name}-v1.hex"))[..]].concat()
+        let version = if *name == "entrance" { 2 } else { 1 };
+        [&[kind as u8], &vector(&format!("bt-tree/vectors/record-{name}-v{version}.hex"))[..]].concat()
     };
     RECORDS.iter().enumerate().map(of).collect()
 }
@@ -86,5 +88,5 @@ pub(crate) fn journal_records(data: &[u8]) {
 }
 
 pub(crate) fn journal_records_seeds() -> Vec<Vec<u8>> {
-    vec![vector("bt-vfs/vectors/journal-records-v1.hex")]
+    vec![vector("bt-vfs/vectors/journal-records-v2.hex")]
 }

@@ -88,7 +88,7 @@ pub(crate) fn journal_file(data: &[u8]) {
 
 pub(crate) fn journal_file_seeds() -> Vec<Vec<u8>> {
     // A batch, and nothing behind it.
-    let mut file = vector("bt-tree/vectors/batch-v1.hex");
+    let mut file = vector("bt-tree/vectors/batch-v2.hex");
     file.resize(64 << 10, 0);
     vec![file]
 }

@@ -89,6 +89,8 @@ fn errno(error: EngineError) -> Errno {
             Refusal::NotPermitted => Errno::EPERM,
             Refusal::TooManyLinks => Errno::EMLINK,
             Refusal::NoSuchOffset => Errno::ENXIO,
+            Refusal::Busy => Errno::EBUSY,
+            Refusal::Closed => Errno::EACCES,
             Refusal::Stale => Errno::ESTALE,
         },
         EngineError::Stopped(_) => Errno::EROFS,

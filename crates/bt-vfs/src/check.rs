@@ -10,7 +10,7 @@ use bt_tree::schema::{Compression, FIRST_INODE, NUMBER_LIMIT, is_file_name};
 use crate::attributes::check_attribute;
 use crate::content::pages_in;
 use crate::op::{Change, Data, Make, Op};
-use crate::view::{SYMLINK, TYPE_BITS};
+use crate::view::{SYMLINK, TYPE_BITS, is_directory};
 
 /// Attributes that a new inode can have.
 const MAKE_ATTRIBUTES: usize = 2;
@@ -45,6 +45,11 @@ impl Op {
                 check_data(data).and(require(only_slots, "a share of more than blocks"))
             }
             Self::Segment(summary) => check_segment(summary),
+            Self::Enter { directory, name, placeholder, zone: _ } => {
+                let plain = is_directory(placeholder.mode) && placeholder.attributes.is_empty();
+                let plain = require(plain, "an entrance that is no plain directory");
+                number(*directory).and(file_name(name)).and(plain).and(check_make(placeholder))
+            }
         }
     }
 }

@@ -52,6 +52,12 @@ pub enum Refusal {
     /// ENXIO.
     #[error("no data beyond this offset")]
     NoSuchOffset,
+    /// EBUSY.
+    #[error("another zone is entered there")]
+    Busy,
+    /// EACCES.
+    #[error("the zone that is entered there cannot be read")]
+    Closed,
     /// ESTALE.
     #[error("the file is gone")]
     Stale,

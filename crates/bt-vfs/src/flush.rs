@@ -85,6 +85,15 @@ pub struct FlushedFile {
     pub sealed: Vec<SealedSlot>,
 }
 
+/// What a step of freeing an inode did.
+#[derive(Debug, Default)]
+pub struct Freed {
+    /// Nothing is left of the inode.
+    pub done: bool,
+    /// Inodes that lost their last name: to be freed next.
+    pub nameless: Vec<u64>,
+}
+
 impl Vfs {
     /// Takes the given files as they are now.
     pub fn begin_flush(&mut self, source: &dyn Source, inodes: &[u64]) -> Result<FlushPlan> {
@@ -360,12 +369,15 @@ impl Vfs {
         Ok(())
     }
 
-    /// Frees an inode without a name: its content, attributes and record. Large files take several steps; true
-    /// when nothing is left.
-    pub fn free(&mut self, source: &dyn Source, inode: u64) -> Result<bool> {
+    /// One step of freeing an inode without a name: its content, attributes and record. Large files take several
+    /// steps, and so do directories that made way for another zone, whose entries lose their names here.
+    pub fn free(&mut self, source: &dyn Source, inode: u64) -> Result<Freed> {
         const SLOTS_AT_ONCE: u64 = 64 * EXTENT_BLOCKS as u64;
         self.forget_content(inode);
         let mut record = view::inode(self.zone.tree(), source, inode)?;
+        if record.entries > 0 {
+            return Ok(Freed { done: false, nameless: self.empty(source, inode)? });
+        }
         match record.content {
             Content::None => {}
             Content::Inline => {
@@ -376,7 +388,7 @@ impl Vfs {
                     self.clear_slots(source, inode, &mut record, first, first + SLOTS_AT_ONCE)?;
                     self.put_inode(source, inode, &record)?;
                     if record.stored > 0 {
-                        return Ok(false);
+                        return Ok(Freed::default());
                     }
                 }
             }
@@ -386,13 +398,17 @@ impl Vfs {
                 self.zone.remove(source, &Key::attribute(inode, &name))?;
             }
         }
+        if record.is_entrance {
+            self.zone.remove(source, &Key::entrance(inode))?;
+            self.entrances.remove(&inode);
+        }
         self.zone.remove(source, &Key::inode(inode))?;
         if self.orphans.remove(&inode) == Some(true) {
             self.zone.remove(source, &Key::orphan(inode))?;
         }
         self.record.inodes = self.record.inodes.saturating_sub(1);
         (self.record_changed, self.changed) = (true, true);
-        Ok(true)
+        Ok(Freed { done: true, nameless: Vec::new() })
     }
 
     /// Takes over the orphans that an earlier mount left, which nobody uses any more.

@@ -55,6 +55,7 @@ impl Vfs {
         }
         match view::name(self.zone.tree(), source, directory, name)? {
             Some(found) => Ok(Some((found.inode, self.inode(source, found.inode)?))),
+            None if self.entrances.contains_key(&directory) => Err(Refusal::Closed.into()),
             None => Ok(None),
         }
     }
@@ -79,6 +80,7 @@ impl Vfs {
         if parent.nlink == 0 {
             return Err(Refusal::NotFound.into());
         }
+        check_open(&parent)?;
         if view::name(self.zone.tree(), source, directory, name)?.is_some() {
             return Err(Refusal::Exists.into());
         }
@@ -99,6 +101,7 @@ impl Vfs {
         creator: &Creator,
     ) -> Result<(u64, Inode)> {
         let parent = view::directory(self.zone.tree(), source, directory)?;
+        check_open(&parent)?;
         let make = self.prepare(source, directory, &parent, mode, 0, b"", creator)?;
         let inode = self.apply_make(source, 0, b"", &make)?;
         let number = make.inode;
@@ -168,6 +171,7 @@ impl Vfs {
             rdev: make.rdev,
             content: if make.target.is_empty() { Content::None } else { Content::Inline },
             has_attributes: !make.attributes.is_empty(),
+            is_entrance: false,
             size: make.target.len() as u64,
             stored: make.target.len() as u64,
             atime: make.time,
@@ -222,7 +226,7 @@ impl Vfs {
     }
 
     /// Removes both records of a name.
-    fn remove_name(
+    pub(crate) fn remove_name(
         &mut self,
         source: &dyn Source,
         directory: u64,
@@ -257,7 +261,7 @@ impl Vfs {
         if record.nlink == u32::MAX {
             return Err(Refusal::TooManyLinks.into());
         }
-        view::directory(self.zone.tree(), source, directory)?;
+        check_open(&view::directory(self.zone.tree(), source, directory)?)?;
         if view::name(self.zone.tree(), source, directory, name)?.is_some() {
             return Err(Refusal::Exists.into());
         }
@@ -303,6 +307,7 @@ impl Vfs {
         match (is_directory(record.mode), remove_directory) {
             (true, false) => return Err(Refusal::IsDirectory.into()),
             (false, true) => return Err(Refusal::NotDirectory.into()),
+            (true, true) if record.is_entrance => return Err(Refusal::Busy.into()),
             (true, true) if record.entries > 0 => return Err(Refusal::NotEmpty.into()),
             _ => {}
         }
@@ -324,7 +329,7 @@ impl Vfs {
     }
 
     /// An inode lost a name; returns it when that was the last.
-    fn lose_name(&mut self, source: &dyn Source, inode: u64, now: Timestamp) -> Result<Option<u64>> {
+    pub(crate) fn lose_name(&mut self, source: &dyn Source, inode: u64, now: Timestamp) -> Result<Option<u64>> {
         let left = self.edit_inode(source, inode, |record| {
             record.nlink = if is_directory(record.mode) { 0 } else { record.nlink.saturating_sub(1) };
             record.ctime = now;
@@ -352,7 +357,7 @@ impl Vfs {
         check_name(new_name)?;
         let tree = self.zone.tree();
         let old = view::name(tree, source, from, name)?.ok_or(Refusal::NotFound)?;
-        view::directory(tree, source, to)?;
+        check_open(&view::directory(tree, source, to)?)?;
         let new = view::name(tree, source, to, new_name)?;
         let moved = view::inode(tree, source, old.inode)?;
         match (flags, &new) {
@@ -459,10 +464,16 @@ impl Vfs {
     }
 }
 
+/// Refuses a directory in whose place another zone is entered: what is in it is that zone's.
+fn check_open(directory: &Inode) -> Result<()> {
+    if directory.is_entrance { Err(Refusal::Closed.into()) } else { Ok(()) }
+}
+
 fn check_replaceable(moved: &Inode, target: &Inode) -> Result<()> {
     match (is_directory(moved.mode), is_directory(target.mode)) {
         (true, false) => Err(Refusal::NotDirectory.into()),
         (false, true) => Err(Refusal::IsDirectory.into()),
+        (true, true) if target.is_entrance => Err(Refusal::Busy.into()),
         (true, true) if target.entries > 0 => Err(Refusal::NotEmpty.into()),
         _ => Ok(()),
     }

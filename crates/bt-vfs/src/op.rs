@@ -4,7 +4,7 @@
 //! state at its end. Name-space records are numbered by the caller and never applied below the head's number.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use bt_base::Timestamp;
+use bt_base::{Timestamp, ZoneId};
 use bt_tree::block::BlockRef;
 use bt_tree::head::SegmentSummary;
 
@@ -150,6 +150,17 @@ pub enum Op {
     Segment(SegmentSummary),
     /// References to blocks that exist are made in a file (reflink).
     Share(Data),
+    /// A directory, with all that is below it, makes way for the entrance of another zone.
+    Enter {
+        /// The directory that it is in.
+        directory: u64,
+        /// Its name.
+        name: Vec<u8>,
+        /// The new directory in its place.
+        placeholder: Make,
+        /// The zone that is entered there.
+        zone: ZoneId,
+    },
 }
 
 /// The log of operations since the last commit, as encoded records: u32 length, then borsh.

@@ -74,6 +74,14 @@ impl Vfs {
             }
             Op::Data(data) => self.replay_data(source, replay, data)?,
             Op::Share(data) => self.replay_share(source, replay, data)?,
+            Op::Enter { directory, name, placeholder, zone } => {
+                let found = self.expect_name(source, directory, &name)?;
+                if view::inode(self.zone.tree(), source, placeholder.inode).is_ok() {
+                    return Err(contradiction(format!("inode {} is made, but exists", placeholder.inode)));
+                }
+                let lost = self.apply_enter(source, directory, &name, &found, &placeholder, &zone)?;
+                replay.nameless.extend(lost);
+            }
         }
         Ok(())
     }
@@ -197,8 +205,9 @@ impl Vfs {
         let made = self.orphans.iter().filter(|(_, recorded)| !**recorded).map(|(inode, _)| *inode);
         let nameless: Vec<u64> = made.chain(nameless).collect();
         for inode in nameless {
-            if self.orphans.contains_key(&inode) {
-                while !self.free(source, inode)? {}
+            // What made way for another zone is freed in the background, with all that is below it.
+            if self.orphans.contains_key(&inode) && view::inode(self.zone.tree(), source, inode)?.entries == 0 {
+                while !self.free(source, inode)?.done {}
             }
         }
         Ok(recovered)

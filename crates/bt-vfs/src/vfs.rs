@@ -1,10 +1,10 @@
 //! The state of a zone that somebody works in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, PAGES_PER_BLOCK};
-use bt_base::{Revision, Timestamp};
+use bt_base::{Revision, Timestamp, ZoneId};
 use bt_tree::head::SegmentSummary;
 use bt_tree::schema::{Compression, Content, FIRST_INODE, FIRST_SEQUENCE, Inode, Key, ROOT_INODE, ZoneRecord};
 use bt_tree::zone::{Frozen, SnapshotRecord, SnapshotState, Zone};
@@ -23,6 +23,8 @@ pub struct Vfs {
     pub(crate) files: HashMap<u64, FileState>,
     /// Inodes without a name that somebody still uses; true when the index has an orphan record.
     pub(crate) orphans: HashMap<u64, bool>,
+    /// Directories in whose place other zones are entered, as the index has them.
+    pub(crate) entrances: BTreeMap<u64, ZoneId>,
     /// Files whose content must become durable with a rename.
     pub(crate) ordered: BTreeSet<u64>,
     /// Files that become clean when a revision is published.
@@ -74,6 +76,7 @@ impl Vfs {
         let mut vfs = Self::over(zone, record, covered);
         // A journal record may give one of them a name.
         vfs.adopt_orphans(source)?;
+        vfs.load_entrances(source)?;
         Ok(vfs)
     }
 
@@ -84,6 +87,7 @@ impl Vfs {
             record_changed: false,
             files: HashMap::new(),
             orphans: HashMap::new(),
+            entrances: BTreeMap::new(),
             ordered: BTreeSet::new(),
             cleaning: Vec::new(),
             log: Log::new(covered),

@@ -330,10 +330,11 @@ impl Engine {
                     if !vfs.is_orphan(inode) {
                         break;
                     }
-                    let done = self.guard(vfs.free(&self.source, inode))?;
+                    let freed = self.guard(vfs.free(&self.source, inode))?;
                     self.gauge(&vfs);
                     drop(vfs);
-                    if done {
+                    self.unused.lock().expect("no panic under this lock").extend(freed.nameless);
+                    if freed.done {
                         break;
                     }
                     if self.dirty_nodes.load(Ordering::Relaxed) > self.limits.commit_nodes {

@@ -10,7 +10,7 @@ use bt_tree::index::Tree;
 use bt_tree::schema::{Compression, Inode, Slot};
 use bt_vfs::op::Change;
 use bt_vfs::view::Listed;
-use bt_vfs::{Allocate, AttributeFlags, Creator, Piece, Refusal, RenameFlags, Seek, ShareRange, Vfs};
+use bt_vfs::{Allocate, AttributeFlags, Creator, Freed, Piece, Refusal, RenameFlags, Seek, ShareRange, Vfs};
 
 use super::flush::damaged;
 use super::{Engine, ReadError};
@@ -87,11 +87,14 @@ impl Engine {
         if !vfs.is_orphan(inode) {
             return;
         }
-        let done = self.guard(vfs.free(&self.source, inode));
+        let freed = self.guard(vfs.free(&self.source, inode));
         self.gauge(&vfs);
         drop(vfs);
-        if let Ok(false) = done {
-            self.unused.lock().expect("no panic under this lock").push(inode);
+        if let Ok(Freed { done: false, nameless }) = freed {
+            let mut unused = self.unused.lock().expect("no panic under this lock");
+            unused.push(inode);
+            unused.extend(nameless);
+            drop(unused);
             self.ask();
         }
         self.nudge();

@@ -10,7 +10,7 @@ use super::{BATCH_ALIGN, BATCH_PAYLOAD};
 use crate::session::SessionCertificate;
 
 const MAGIC: &[u8; 8] = b"BTBATCH\n";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const WHAT: &str = "journal batch";
 
 /// Bytes of a signature.
@@ -52,6 +52,9 @@ impl BatchFrame {
         let found = u16::from_le_bytes(array(bytes, 8));
         if found > VERSION {
             return Err(DecodeError::Version { what: WHAT, found, known: VERSION });
+        }
+        if (1..VERSION).contains(&found) {
+            return Err(DecodeError::Outdated { what: WHAT, found, known: VERSION });
         }
         let frame = Self {
             journal: JournalId(array(bytes, 16)),

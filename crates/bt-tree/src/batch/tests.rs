@@ -155,9 +155,16 @@ fn a_batch_made_after_its_session_ended_is_refused_though_batches_before_it_coun
 #[test]
 fn a_newer_version_is_an_error_and_not_the_end_of_the_journal() {
     let mut bytes = Journal::new().seal(1, b"one").0;
-    bytes[8] = 2;
+    bytes[8] = 3;
     let error = BatchFrame::peek(&bytes).unwrap_err().to_string();
-    assert_eq!(error, "a journal batch has format version 2, this program knows 1: use a newer bt");
+    assert_eq!(error, "a journal batch has format version 3, this program knows 2: use a newer bt");
+}
+
+#[test]
+fn an_older_version_is_an_error_and_not_the_end_of_the_journal() {
+    let bytes = golden("batch-v1", || unreachable!("it is there"));
+    let error = BatchFrame::peek(&bytes).unwrap_err();
+    assert_eq!(error, DecodeError::Outdated { what: "journal batch", found: 1, known: 2 });
 }
 
 #[test]
@@ -329,7 +336,7 @@ fn a_torn_batch_is_the_end_and_a_flipped_bit_in_its_first_sector_is_damage() {
         assert!(looks_cut || !error.may_be_the_end(), "byte {at}: {error}");
     }
     let mut newer = bytes.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     assert!(!open_first(&journal.world, &newer).unwrap_err().may_be_the_end());
     let mut stale = reader(&journal.world, &journal.world.log);
     stale.open(&bytes).unwrap();
@@ -338,7 +345,7 @@ fn a_torn_batch_is_the_end_and_a_flipped_bit_in_its_first_sector_is_damage() {
 
 #[test]
 fn the_golden_batch_is_understood() {
-    let bytes = golden("batch-v1", || Journal::new().seal(3, b"three records").0);
+    let bytes = golden("batch-v2", || Journal::new().seal(3, b"three records").0);
     let opened = open_first(&World::new(), &bytes).unwrap();
     assert_eq!(opened.payload, b"three records");
     assert_eq!((opened.number, opened.first_record, opened.record_count, opened.time), (0, 100, 3, NOW));

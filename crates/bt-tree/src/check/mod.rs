@@ -127,11 +127,12 @@ pub fn place_of_key(key: &[u8]) -> Place {
         Ok(KeyKind::Inode(inode) | KeyKind::Extent(inode, _) | KeyKind::Inline(inode) | KeyKind::Orphan(inode)) => {
             Place::Inode(inode)
         }
+        Ok(KeyKind::Entrance(inode)) => Place::Inode(inode),
         Ok(KeyKind::Attribute(inode, _) | KeyKind::Entry(inode, _)) => Place::Inode(inode),
         Ok(KeyKind::Name(directory, name)) => Place::Name { directory, name: name.to_vec() },
         Ok(KeyKind::Snapshot(name)) => Place::Snapshot(name.to_vec()),
         Ok(KeyKind::Account(segment)) => Place::Segment(segment),
         Ok(KeyKind::Dead(_, segment, index, _) | KeyKind::Count(segment, index)) => Place::Block { segment, index },
-        Ok(KeyKind::Zone) | Err(_) => Place::Zone,
+        Ok(KeyKind::Zone | KeyKind::Label) | Err(_) => Place::Zone,
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use bt_base::Revision;
 use bt_base::codec::DecodeError;
 use bt_base::limits::{BLOCK_SIZE, EXTENT_BLOCKS, FILE_SIZE};
+use bt_base::{Revision, ZoneId};
 
 use super::tally::{DIRECTORY_KIND, Tally, kind_of};
 use super::{Flaw, Held, Observer, Place, References, place_of_key};
 use crate::index::{Node, NodeSource, NodeVisit, Tree, Walk};
 use crate::schema::{
-    Content, DeadRecord, Death, Entry, Extent, Inode, Key, KeyKind, Name, ROOT_INODE, Slot, ZoneRecord, parse_key,
+    Content, DeadRecord, Death, Entry, Extent, Inode, Key, KeyKind, Name, ROOT_INODE, Slot, ZoneRecord,
+    decode_entrance, parse_key,
 };
 use crate::zone::{Account, SnapshotRecord};
 
@@ -26,6 +27,8 @@ pub struct StateSummary {
     pub interrupted: bool,
     /// Inode records that the walk came by.
     pub inodes: u64,
+    /// Directories that are entrances, and the zones they lead to.
+    pub entrances: Vec<(u64, ZoneId)>,
     /// The snapshots that this state has.
     pub snapshots: Vec<(Vec<u8>, SnapshotRecord)>,
 }
@@ -152,6 +155,7 @@ impl StateCheck<'_> {
     fn record(&mut self, kind: KeyKind<'_>, value: &[u8]) -> Result<(), DecodeError> {
         match kind {
             KeyKind::Zone => self.zone = Some(ZoneRecord::decode(value)?),
+            KeyKind::Label => self.label(value),
             KeyKind::Inode(number) => self.inode(number, &Inode::decode(value)?),
             KeyKind::Name(directory, name) => self.name(directory, name, &Name::decode(value)?),
             KeyKind::Entry(directory, sequence) => self.entry(directory, sequence, &Entry::decode(value)?),
@@ -159,6 +163,7 @@ impl StateCheck<'_> {
             KeyKind::Extent(inode, first) => self.extent(inode, first, &Extent::decode(value)?),
             KeyKind::Inline(inode) => self.inline(inode, value.len() as u64),
             KeyKind::Orphan(inode) => self.orphan(inode),
+            KeyKind::Entrance(inode) => self.entrance(inode, value),
             KeyKind::Snapshot(name) => {
                 self.summary.snapshots.push((name.to_vec(), SnapshotRecord::decode(value)?));
             }
@@ -235,6 +240,9 @@ impl StateCheck<'_> {
         }
         if inode.content == Content::Inline && self.look(&Key::inline(number), |_| ()) == Some(None) {
             self.flaw("the content of this small file or symbolic link is missing", place());
+        }
+        if inode.is_entrance {
+            self.placeholder(number, inode);
         }
         let orphan = self.look(&Key::orphan(number), |_| ());
         if let Some(orphan) = orphan
@@ -412,6 +420,40 @@ impl StateCheck<'_> {
     fn orphan(&mut self, inode: u64) {
         if self.owner(inode) == Some(None) {
             self.flaw("an orphan record names an inode that does not exist", Place::Inode(inode));
+        }
+    }
+
+    /// The directory in whose place another zone is entered.
+    fn placeholder(&mut self, number: u64, inode: &Inode) {
+        let place = || Place::Inode(number);
+        if kind_of(inode.mode) != DIRECTORY_KIND {
+            self.flaw("the entrance of a zone is no directory", place());
+        }
+        if inode.entries > 0 {
+            let what = format!("the entrance of a zone holds {} entries of this zone", inode.entries);
+            self.flaw(what, place());
+        }
+        if self.look(&Key::entrance(number), |_| ()) == Some(None) {
+            self.flaw("the directory is the entrance of a zone, but which is not recorded", place());
+        }
+    }
+
+    fn entrance(&mut self, inode: u64, value: &[u8]) {
+        match decode_entrance(value) {
+            Ok(zone) => self.summary.entrances.push((inode, zone)),
+            Err(error) => self.flaw(error.to_string(), Place::Inode(inode)),
+        }
+        let what = match self.owner(inode) {
+            Some(None) => "the entrance of a zone is at an inode that does not exist",
+            Some(Some(owner)) if !owner.is_entrance => "the entrance of a zone is at an inode that says it is none",
+            _ => return,
+        };
+        self.flaw(what, Place::Inode(inode));
+    }
+
+    fn label(&mut self, value: &[u8]) {
+        if !crate::schema::is_file_name(value) {
+            self.flaw("the zone's name is one that no directory can have", Place::Zone);
         }
     }
 

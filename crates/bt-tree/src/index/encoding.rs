@@ -60,6 +60,9 @@ fn read_header(bytes: &[u8]) -> Result<(u8, usize), DecodeError> {
         [version, ..] if *version > NODE_VERSION => {
             Err(DecodeError::Version { what: WHAT, found: (*version).into(), known: NODE_VERSION.into() })
         }
+        [version @ 1..NODE_VERSION, ..] => {
+            Err(DecodeError::Outdated { what: WHAT, found: (*version).into(), known: NODE_VERSION.into() })
+        }
         [NODE_VERSION, level, low, high, ..] => match u16::from_le_bytes([*low, *high]) {
             0 => Err(DecodeError::malformed(WHAT, "it has no cells")),
             count => Ok((*level, count.into())),
@@ -103,6 +106,8 @@ mod tests {
 
     const LEAF_V1: &str = include_str!("../../vectors/index-leaf-v1.hex");
     const BRANCH_V1: &str = include_str!("../../vectors/index-branch-v1.hex");
+    const LEAF_V2: &str = include_str!("../../vectors/index-leaf-v2.hex");
+    const BRANCH_V2: &str = include_str!("../../vectors/index-branch-v2.hex");
 
     fn leaf() -> Node {
         let mut leaf = Node::leaf();
@@ -133,8 +138,8 @@ mod tests {
 
     #[test]
     fn nodes_are_encoded_as_they_ever_were() {
-        assert_eq!(hex(&encoded(&leaf())), LEAF_V1.trim());
-        assert_eq!(hex(&encoded(&branch())), BRANCH_V1.trim());
+        assert_eq!(hex(&encoded(&leaf())), LEAF_V2.trim());
+        assert_eq!(hex(&encoded(&branch())), BRANCH_V2.trim());
     }
 
     #[test]
@@ -162,7 +167,17 @@ mod tests {
         let mut bytes = encoded(&leaf());
         bytes[0] = NODE_VERSION + 1;
         let error = Node::decode(bytes).unwrap_err();
-        assert_eq!(error, DecodeError::Version { what: WHAT, found: 2, known: 1 });
+        assert_eq!(error, DecodeError::Version { what: WHAT, found: 3, known: 2 });
+    }
+
+    #[test]
+    fn an_older_node_is_refused_as_such() {
+        for text in [LEAF_V1, BRANCH_V1] {
+            let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
+            let bytes = digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+            let error = Node::decode(bytes).unwrap_err();
+            assert_eq!(error, DecodeError::Outdated { what: WHAT, found: 1, known: 2 });
+        }
     }
 
     fn cells(level: u8, cells: &[(&[u8], &[u8])]) -> Vec<u8> {

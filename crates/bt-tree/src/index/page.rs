@@ -20,7 +20,7 @@ pub const KEY_SIZE: usize = 512;
 /// The longest value, in bytes.
 pub const VALUE_SIZE: usize = 8 * 1024 + 512;
 /// The newest format of a node that this program reads, and the one it writes.
-pub const NODE_VERSION: u8 = 1;
+pub const NODE_VERSION: u8 = 2;
 
 /// Version, level, and the number of cells as u16.
 pub(super) const HEADER: usize = 4;

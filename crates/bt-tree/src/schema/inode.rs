@@ -23,6 +23,9 @@ pub enum Content {
 /// All bits of a mode: 4 of the type, 12 of the permissions.
 const MODE_BITS: u32 = 0o177777;
 
+const HAS_ATTRIBUTES: u8 = 1;
+const IS_ENTRANCE: u8 = 2;
+
 /// An inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Inode {
@@ -40,6 +43,8 @@ pub struct Inode {
     pub content: Content,
     /// Whether attribute records exist.
     pub has_attributes: bool,
+    /// Whether this is the placeholder of another zone: an empty directory with an entrance record.
+    pub is_entrance: bool,
     /// Bytes of the file or link target.
     pub size: u64,
     /// Bytes of file data that are stored (not holes), in whole slots or inline bytes.
@@ -68,7 +73,8 @@ impl Inode {
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = Writer::<{ Self::SIZE }>::new();
         out.u32(self.mode).u32(self.uid).u32(self.gid).u32(self.nlink).u32(self.rdev);
-        out.u8(self.content as u8).u8(u8::from(self.has_attributes));
+        out.u8(self.content as u8)
+            .u8(u8::from(self.has_attributes) * HAS_ATTRIBUTES | u8::from(self.is_entrance) * IS_ENTRANCE);
         out.u64(self.size).u64(self.stored);
         out.time(self.atime).time(self.mtime).time(self.ctime).time(self.btime);
         out.u64(self.parent).u64(self.next_sequence).u64(self.entries);
@@ -78,19 +84,27 @@ impl Inode {
     /// Decodes the record.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("inode record", bytes);
+        let (mode, uid, gid) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (nlink, rdev) = (reader.u32()?, reader.u32()?);
+        let content = match reader.u8()? {
+            0 => Content::None,
+            1 => Content::Inline,
+            2 => Content::Extents,
+            _ => return Err(reader.error("unknown content")),
+        };
+        let flags = reader.u8()?;
+        if flags > HAS_ATTRIBUTES | IS_ENTRANCE {
+            return Err(reader.error("unknown flags"));
+        }
         let inode = Self {
-            mode: reader.u32()?,
-            uid: reader.u32()?,
-            gid: reader.u32()?,
-            nlink: reader.u32()?,
-            rdev: reader.u32()?,
-            content: match reader.u8()? {
-                0 => Content::None,
-                1 => Content::Inline,
-                2 => Content::Extents,
-                _ => return Err(reader.error("unknown content")),
-            },
-            has_attributes: reader.bool()?,
+            mode,
+            uid,
+            gid,
+            nlink,
+            rdev,
+            content,
+            has_attributes: flags & HAS_ATTRIBUTES != 0,
+            is_entrance: flags & IS_ENTRANCE != 0,
             size: reader.u64()?,
             stored: reader.u64()?,
             atime: reader.time()?,

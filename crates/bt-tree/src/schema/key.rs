@@ -7,6 +7,7 @@ use bt_base::{Revision, SegmentId};
 use super::{Death, Reader};
 
 const ZONE: u8 = 0x01;
+const LABEL: u8 = 0x02;
 const INODE: u8 = 0x10;
 const NAME: u8 = 0x20;
 const ENTRY: u8 = 0x21;
@@ -14,6 +15,7 @@ const ATTRIBUTE: u8 = 0x30;
 const EXTENT: u8 = 0x40;
 const INLINE: u8 = 0x50;
 const ORPHAN: u8 = 0x60;
+const ENTRANCE: u8 = 0x61;
 const SNAPSHOT: u8 = 0x70;
 const ACCOUNT: u8 = 0x80;
 const DEAD: u8 = 0x81;
@@ -59,6 +61,11 @@ impl Key {
         Self::new(ZONE)
     }
 
+    /// The name that the zone goes by where its parent zone cannot be read.
+    pub fn label() -> Self {
+        Self::new(LABEL)
+    }
+
     /// An inode.
     pub fn inode(inode: u64) -> Self {
         Self::new(INODE).number(inode)
@@ -92,6 +99,11 @@ impl Key {
     /// An inode without a name.
     pub fn orphan(inode: u64) -> Self {
         Self::new(ORPHAN).number(inode)
+    }
+
+    /// A directory that is the entrance of another zone.
+    pub fn entrance(inode: u64) -> Self {
+        Self::new(ENTRANCE).number(inode)
     }
 
     /// A snapshot; `name` has at most 255 bytes.
@@ -130,6 +142,8 @@ impl Key {
 pub enum KeyKind<'a> {
     /// The zone's own record.
     Zone,
+    /// The zone's name.
+    Label,
     /// An inode.
     Inode(u64),
     /// A directory and a name in it.
@@ -144,6 +158,8 @@ pub enum KeyKind<'a> {
     Inline(u64),
     /// An inode without a name.
     Orphan(u64),
+    /// A directory that is the entrance of another zone.
+    Entrance(u64),
     /// A snapshot's name.
     Snapshot(&'a [u8]),
     /// A segment.
@@ -159,6 +175,7 @@ pub fn parse_key(key: &[u8]) -> Result<KeyKind<'_>, DecodeError> {
     let mut reader = Reader::new("index key", key);
     let kind = match reader.u8()? {
         ZONE => KeyKind::Zone,
+        LABEL => KeyKind::Label,
         INODE => KeyKind::Inode(reader.u64_be()?),
         NAME => KeyKind::Name(reader.u64_be()?, text(&mut reader)?),
         ENTRY => KeyKind::Entry(reader.u64_be()?, reader.u64_be()?),
@@ -172,6 +189,7 @@ pub fn parse_key(key: &[u8]) -> Result<KeyKind<'_>, DecodeError> {
         }
         INLINE => KeyKind::Inline(reader.u64_be()?),
         ORPHAN => KeyKind::Orphan(reader.u64_be()?),
+        ENTRANCE => KeyKind::Entrance(reader.u64_be()?),
         SNAPSHOT => KeyKind::Snapshot(text(&mut reader)?),
         ACCOUNT => KeyKind::Account(SegmentId(reader.array()?)),
         DEAD => KeyKind::Dead(

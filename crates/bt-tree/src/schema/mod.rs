@@ -3,6 +3,7 @@
 //! | type | key after the type byte | record |
 //! |---|---|---|
 //! | `01` zone | - | [`ZoneRecord`] |
+//! | `02` label | - | the name that the zone goes by where its parent zone cannot be read |
 //! | `10` inode | inode | [`Inode`] |
 //! | `20` name | directory, name | [`Name`]: lookup |
 //! | `21` entry | directory, sequence | [`Entry`]: listing; the sequence is the readdir cookie |
@@ -10,6 +11,7 @@
 //! | `40` extent | inode, first slot / 16 | [`Extent`]: up to 16 slots of 16 KiB |
 //! | `50` inline | inode | the content of a small file, or the target of a symbolic link |
 //! | `60` orphan | inode | empty: without a name, freed when nobody uses it |
+//! | `61` entrance | inode | the zone that is entered through this directory, 32 bytes |
 //! | `70` snapshot | name | `SnapshotRecord` |
 //! | `80` account | segment | `Account`: which blocks of the segment are alive |
 //! | `81` dead | snapshot, segment, index, birth | [`DeadRecord`]: died, but the snapshot needs it |
@@ -34,7 +36,7 @@ pub use extent::{Compression, Extent, Slot};
 pub(crate) use fields::Reader;
 pub use inode::{Content, Inode};
 pub use key::{KEY_SIZE, Key, KeyKind, parse_key};
-pub use name::{Entry, Name, is_file_name};
+pub use name::{Entry, Name, decode_entrance, is_file_name};
 pub use zone::ZoneRecord;
 
 /// The inode of a zone's root directory.

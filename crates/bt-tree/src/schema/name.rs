@@ -1,5 +1,6 @@
-//! The two records of a name.
+//! The two records of a name, and that of an entrance.
 
+use bt_base::ZoneId;
 use bt_base::codec::DecodeError;
 use bt_base::limits::NAME_SIZE;
 
@@ -69,6 +70,14 @@ impl<'a> Entry<'a> {
 fn kind(reader: &mut Reader<'_>) -> Result<u8, DecodeError> {
     let kind = reader.u8()?;
     if kind > 0xf { Err(reader.error("unknown type of file")) } else { Ok(kind) }
+}
+
+/// Reads the record of an entrance: the zone that it leads to.
+pub fn decode_entrance(bytes: &[u8]) -> Result<ZoneId, DecodeError> {
+    let mut reader = Reader::new("entrance record", bytes);
+    let zone = ZoneId(reader.array()?);
+    reader.end()?;
+    Ok(zone)
 }
 
 /// Whether a file can have this name: 1 to 255 bytes, none of them `/` or NUL, and not `.` or `..`.

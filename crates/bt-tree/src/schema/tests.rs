@@ -41,6 +41,7 @@ fn inode() -> Inode {
         rdev: 0x0501,
         content: Content::Extents,
         has_attributes: true,
+        is_entrance: false,
         size: 70_000,
         stored: 81_920,
         atime: Timestamp::new(1, 2),
@@ -51,6 +52,11 @@ fn inode() -> Inode {
         next_sequence: 10,
         entries: 11,
     }
+}
+
+/// The placeholder of another zone.
+fn entrance() -> Inode {
+    Inode { mode: 0o040_755, content: Content::None, is_entrance: true, entries: 0, ..inode() }
 }
 
 fn extent() -> Extent {
@@ -90,6 +96,7 @@ fn cases() -> Vec<Case> {
     vec![
         case("record-zone-v1", zone.encode().to_vec(), |b| Some(ZoneRecord::decode(b).ok()?.encode().to_vec())),
         case("record-inode-v1", inode().encode().to_vec(), |b| Some(Inode::decode(b).ok()?.encode().to_vec())),
+        case("record-inode-v2", entrance().encode().to_vec(), |b| Some(Inode::decode(b).ok()?.encode().to_vec())),
         case("record-name-v1", Name { inode: 17, sequence: 5, kind: 8 }.encode().to_vec(), |b| {
             Some(Name::decode(b).ok()?.encode().to_vec())
         }),
@@ -102,6 +109,7 @@ fn cases() -> Vec<Case> {
         case("record-dead-v1", DeadRecord { count: 2, len: 16384 }.encode().to_vec(), |b| {
             Some(DeadRecord::decode(b).ok()?.encode().to_vec())
         }),
+        case("record-entrance-v2", vec![9; 32], |b| Some(decode_entrance(b).ok()?.0.to_vec())),
         case("record-count-v1", 3u32.to_le_bytes().to_vec(), |b| Some(decode_count(b).ok()?.to_le_bytes().to_vec())),
     ]
 }
@@ -111,6 +119,7 @@ fn keys() -> Vec<Key> {
     let death = Death { segment: segment(0x20), index: 4095, len: 1, birth: Revision(6) };
     vec![
         Key::zone(),
+        Key::label(),
         Key::inode(0x0102),
         Key::name(1, b"a name"),
         Key::entry(1, 0x0304),
@@ -118,6 +127,7 @@ fn keys() -> Vec<Key> {
         Key::extent(17, 35),
         Key::inline(17),
         Key::orphan(17),
+        Key::entrance(18),
         Key::snapshot(b"monday"),
         Key::account(&segment(0x20)),
         Key::dead(9, &death),
@@ -129,6 +139,7 @@ fn keys() -> Vec<Key> {
 fn key_of(kind: KeyKind<'_>) -> Key {
     match kind {
         KeyKind::Zone => Key::zone(),
+        KeyKind::Label => Key::label(),
         KeyKind::Inode(inode) => Key::inode(inode),
         KeyKind::Name(directory, name) => Key::name(directory, name),
         KeyKind::Entry(directory, sequence) => Key::entry(directory, sequence),
@@ -136,6 +147,7 @@ fn key_of(kind: KeyKind<'_>) -> Key {
         KeyKind::Extent(inode, slot) => Key::extent(inode, slot),
         KeyKind::Inline(inode) => Key::inline(inode),
         KeyKind::Orphan(inode) => Key::orphan(inode),
+        KeyKind::Entrance(inode) => Key::entrance(inode),
         KeyKind::Snapshot(name) => Key::snapshot(name),
         KeyKind::Account(segment) => Key::account(&segment),
         KeyKind::Dead(snapshot, segment, index, birth) => Key::dead(snapshot, &Death { segment, index, len: 0, birth }),
@@ -151,8 +163,14 @@ fn what_an_earlier_version_wrote_is_understood() {
         assert_eq!(vector, bytes, "{name} is written as it was");
     }
     let all = || keys().iter().flat_map(|key| [&[key.as_bytes().len() as u8], key.as_bytes()].concat()).collect();
-    let vector = golden("index-keys-v1", all);
+    let vector = golden("index-keys-v2", all);
     assert_eq!(vector, all(), "keys are written as they were");
+    let mut first = &golden("index-keys-v1", || unreachable!("it is there"))[..];
+    while let Some((len, rest)) = first.split_first() {
+        let (key, rest) = rest.split_at(usize::from(*len));
+        assert!(keys().iter().any(|known| known.as_bytes() == key), "{key:?} is no key any more");
+        first = rest;
+    }
 }
 
 #[test]
@@ -202,7 +220,7 @@ fn numbers_out_of_bounds_are_refused() {
     for (at, byte, what) in [
         (3, 1, "mode"),
         (20, 3, "content"),
-        (21, 2, "attributes"),
+        (21, 4, "flags"),
         (29, 1, "size"),
         (37, 1, "stored"),
         (49, 0xff, "nanoseconds"),
@@ -303,12 +321,13 @@ proptest! {
         (mode, uid, gid, nlink, rdev) in (0..=0o177777u32, any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()),
         (size, stored) in (0..=FILE_SIZE, 0..=FILE_SIZE),
         times in any::<[(i64, u32); 4]>(),
+        is_entrance: bool,
         (parent, next_sequence, entries) in (0..NUMBER_LIMIT, 0..NUMBER_LIMIT, 0..NUMBER_LIMIT),
     ) {
         let [atime, mtime, ctime, btime] =
             times.map(|(seconds, nanos)| Timestamp::new(seconds, nanos % 1_000_000_000));
         let inode = Inode {
-            mode, uid, gid, nlink, rdev, content: Content::Inline, has_attributes: false, size, stored,
+            mode, uid, gid, nlink, rdev, content: Content::Inline, has_attributes: false, is_entrance, size, stored,
             atime, mtime, ctime, btime, parent, next_sequence, entries,
         };
         prop_assert_eq!(Inode::decode(&inode.encode()), Ok(inode));

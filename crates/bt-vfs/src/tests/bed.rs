@@ -255,8 +255,10 @@ impl Bed {
         }
         let lengths = |segment: &SegmentId| Ok(self.memory.lengths(segment));
         vfs.finish_replay(&self.memory, replay, &lengths).expect("the index is whole");
-        for inode in vfs.adopt_orphans(&self.memory).expect("the index is whole") {
-            while !vfs.free(&self.memory, inode).expect("the index is whole") {}
+        let mut waiting = vfs.adopt_orphans(&self.memory).expect("the index is whole");
+        while let Some(inode) = waiting.pop() {
+            let freed = vfs.free(&self.memory, inode).expect("the index is whole");
+            waiting.extend((!freed.done).then_some(inode).into_iter().chain(freed.nameless));
         }
         self.vfs = vfs;
         self.commit();

@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
         let record = self.bed.vfs.last_record();
         self.files.get_mut(&inode).expect("just made").floor(record);
         let lost = lost.expect("the name existed");
-        while !self.bed.vfs.free(&self.bed.memory, lost).expect("the index is whole") {}
+        while !self.bed.vfs.free(&self.bed.memory, lost).expect("the index is whole").done {}
     }
 
     fn begin_or_finish_flush(&mut self) {
@@ -327,7 +327,7 @@ impl<'a> Run<'a> {
                 let now = self.bed.now();
                 let lost = self.bed.vfs.unlink(&self.bed.memory, ROOT_INODE, b"new", false, now);
                 let lost = lost.expect("it was listed").expect("it had one name");
-                while !self.bed.vfs.free(&self.bed.memory, lost).expect("the index is whole") {}
+                while !self.bed.vfs.free(&self.bed.memory, lost).expect("the index is whole").done {}
             }
         }
         assert_eq!(self.names.len(), 3, "the names are those that there always were");
@@ -488,7 +488,7 @@ fn shared_blocks_are_stored_once() {
     assert_eq!(bed.live_data_bytes(), before);
     let now = bed.now();
     let lost = bed.vfs.unlink(&bed.memory, ROOT_INODE, b"file", false, now).expect("it exists");
-    assert!(bed.vfs.free(&bed.memory, lost.expect("it had one name")).expect("the index is whole"));
+    assert!(bed.vfs.free(&bed.memory, lost.expect("it had one name")).expect("the index is whole").done);
     bed.commit();
     assert_eq!(bed.live_data_bytes(), before, "the copy still needs them");
     assert_eq!(bed.read(to, 0, 4 * BLOCK_SIZE), vec![7; 3 * BLOCK_SIZE]);

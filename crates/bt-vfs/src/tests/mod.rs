@@ -3,6 +3,7 @@
 mod bed;
 mod content;
 mod durability;
+mod entrance;
 mod names;
 mod records;
 

@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
         if let Ok(Some(inode)) = lost {
             assert!(self.bed.vfs.is_orphan(inode));
             if self.random.below(3) > 0 {
-                while !self.bed.vfs.free(&self.bed.memory, inode).expect("the index is whole") {}
+                while !self.bed.vfs.free(&self.bed.memory, inode).expect("the index is whole").done {}
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bt_base::limits::{FILE_SIZE, PAGE_SIZE};
-use bt_base::{BlockHash, Revision, SegmentId, Timestamp};
+use bt_base::{BlockHash, Revision, SegmentId, Timestamp, ZoneId};
 use bt_tree::block::BlockRef;
 use bt_tree::head::SegmentSummary;
 use bt_tree::schema::ROOT_INODE;
@@ -55,6 +55,7 @@ fn data() -> Data {
 fn ops() -> Vec<Op> {
     let link = Make { inode: 18, mode: SYMLINK | 0o777, target: b"../target".to_vec(), attributes: vec![], ..make() };
     let change = Change { mode: Some(0o600), mtime: Some(TIME), ..Change::default() };
+    let placeholder = Make { inode: 19, mode: DIRECTORY | 0o755, rdev: 0, attributes: vec![], ..make() };
     let only_slots = Data { clear: vec![], pages: vec![], ..data() };
     vec![
         Op::Make { directory: 1, name: b"a name".to_vec(), inode: make() },
@@ -68,6 +69,7 @@ fn ops() -> Vec<Op> {
         Op::Data(data()),
         Op::Segment(summary()),
         Op::Share(only_slots),
+        Op::Enter { directory: 1, name: b"shared".to_vec(), placeholder, zone: ZoneId([0x44; 32]) },
     ]
 }
 
@@ -93,9 +95,11 @@ fn golden(name: &str, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn what_an_earlier_version_wrote_is_understood() {
-    let vector = golden("journal-records-v1", || encode(&ops()));
+    let vector = golden("journal-records-v2", || encode(&ops()));
     assert_eq!(decode_records(&vector), Ok(ops()));
     assert_eq!(encode(&ops()), vector, "records are written as they were");
+    let first = golden("journal-records-v1", || unreachable!("it is there"));
+    assert!(ops().starts_with(&decode_records(&first).unwrap()), "kinds of records are only added");
 }
 
 #[test]
@@ -123,6 +127,7 @@ fn records_beyond_the_limits_are_refused() {
     let made = |inode| Op::Make { directory: 1, name: b"x".to_vec(), inode };
     let attribute =
         |name: &[u8], len| Op::Attribute { inode: 17, name: name.to_vec(), value: Some(vec![0; len]), time: TIME };
+    let enter = |placeholder| Op::Enter { directory: 1, name: b"x".to_vec(), placeholder, zone: ZoneId([1; 32]) };
     let slot = |slot| Data { slots: vec![SlotRecord { slot, block: None, compression: 0 }], ..data() };
     let unknown = vec![SlotRecord { slot: 0, block: Some(block()), compression: 3 }];
     let wrong = [
@@ -156,6 +161,9 @@ fn records_beyond_the_limits_are_refused() {
         Op::Data(Data { pages: vec![(0, vec![0; 4097])], ..data() }),
         Op::Data(Data { pages: vec![(FILE_SIZE / 4096, vec![])], ..data() }),
         Op::Share(data()),
+        enter(Make { mode: REGULAR, ..make() }),
+        enter(Make { mode: DIRECTORY, ..make() }),
+        enter(Make { mode: DIRECTORY, attributes: vec![], inode: 15, ..make() }),
         Op::Segment(SegmentSummary { blocks: 0, ..summary() }),
         Op::Segment(SegmentSummary { blocks: 4097, ..summary() }),
         Op::Segment(SegmentSummary { sealed_bytes: (8 << 20) + 1, ..summary() }),
