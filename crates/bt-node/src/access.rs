@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bt_base::ZoneId;
+use bt_tree::schema::ROOT_INODE;
 use bt_tree::{AccessError, AccessLog, Action};
 
 use crate::control::access::{AccessReport, GrantReport, RevokedReport};
@@ -14,9 +15,9 @@ use crate::system::now;
 
 impl Node {
     /// The zone that is entered at `path`.
-    pub(crate) fn zone_at(&self, path: &str) -> Result<&Arc<Engine>, Failure> {
-        match path.trim_end_matches('/') {
-            "" => Ok(&self.engine),
+    pub(crate) fn zone_at(&self, path: &str) -> Result<Arc<Engine>, Failure> {
+        match self.zones.resolve(path.as_bytes())? {
+            (_, engine, ROOT_INODE) => Ok(engine),
             _ => Err(Failure::refused(
                 format!("{path} is not a zone of its own"),
                 "rights are those of whole zones: name the path at which one is entered, / for the top",
@@ -31,7 +32,7 @@ impl Node {
         if !engine.is_read_only() && engine.stopped().is_none() {
             engine.commit().map_err(|error| error.into_failure("committing"))?;
         }
-        Ok(Response::Access(Box::new(report(engine, path))))
+        Ok(Response::Access(Box::new(report(&engine, path))))
     }
 
     /// Appends signed records to the access log of the zone at `path`.
@@ -41,7 +42,7 @@ impl Node {
             return Ok(Response::Outdated);
         }
         match engine.append_access(records) {
-            Ok(()) => Ok(Response::Access(Box::new(report(engine, path)))),
+            Ok(()) => Ok(Response::Access(Box::new(report(&engine, path)))),
             Err(EngineError::OutdatedHead | EngineError::Access(AccessError::Chain { .. })) => Ok(Response::Outdated),
             Err(error) => Err(error.into_failure("changing who may do what")),
         }

@@ -62,23 +62,64 @@ pub(crate) struct ZoneIdentity {
     pub(crate) layout: ZoneLayout,
 }
 
-impl ZoneIdentity {
-    /// Reads and verifies all records of the zone at the tree's top.
-    pub(crate) fn load_top(storage: &dyn Storage, node: Arc<NodeIdentity>) -> Result<Self, Failure> {
+/// A zone's records, verified, without its keys.
+pub(crate) struct ZoneRecords {
+    pub(crate) birth: Birth,
+    pub(crate) access: AccessLog,
+    pub(crate) epochs: EpochList,
+    pub(crate) layout: ZoneLayout,
+}
+
+impl ZoneRecords {
+    /// Reads and verifies the records of a zone.
+    pub(crate) fn load(storage: &dyn Storage, node: &NodeIdentity, zone: &ZoneId) -> Result<Self, Failure> {
+        Self::read(storage, node, zone, ZoneLayout::new(zone))
+    }
+
+    /// Reads and verifies the records of the zone at the tree's top.
+    pub(crate) fn load_top(storage: &dyn Storage, node: &NodeIdentity) -> Result<Self, Failure> {
         let zone = find_top(storage)?;
-        let layout = ZoneLayout::new(&zone);
-        let birth = Birth::decode_for(node.tree(), &zone, &read(storage, &layout.birth())?)
-            .map_err(|error| damaged(&layout.birth(), error))?;
-        if !birth.is_top_of(&node.genesis) {
-            return Err(damaged(&layout.birth(), "it is not the record of this tree's first zone"));
+        let records = Self::read(storage, node, &zone, ZoneLayout::top(&zone))?;
+        match records.birth.is_top_of(&node.genesis) {
+            true => Ok(records),
+            false => Err(damaged(&records.layout.birth(), "it is not the record of this tree's first zone")),
         }
+    }
+
+    fn read(storage: &dyn Storage, node: &NodeIdentity, zone: &ZoneId, layout: ZoneLayout) -> Result<Self, Failure> {
+        let birth = Birth::decode_for(node.tree(), zone, &read(storage, &layout.birth())?)
+            .map_err(|error| damaged(&layout.birth(), error))?;
         let access = AccessLog::decode(&node.genesis, &birth, &read(storage, &layout.access())?)
             .map_err(|error| damaged(&layout.access(), error))?;
         let epochs = EpochList::decode(&access, &read(storage, &layout.epochs())?)
             .map_err(|error| damaged(&layout.epochs(), error))?;
-        let keys = epochs.open_with(&*node.who).map_err(|error| not_opened(&node, &error))?;
+        Ok(Self { birth, access, epochs, layout })
+    }
+
+    /// Opens the zone's keys with the key of the node's principal; fails when no box is for it.
+    pub(crate) fn open(self, node: Arc<NodeIdentity>) -> Result<ZoneIdentity, EpochError> {
+        let Self { birth, access, epochs, layout } = self;
+        let keys = epochs.open_with(&*node.who)?;
         let rights = Arc::new(ZoneRights::new(Rights::new(access, epochs, keys, node.principal())));
-        Ok(Self { node, birth, rights, layout })
+        Ok(ZoneIdentity { node, birth, rights, layout })
+    }
+}
+
+impl ZoneIdentity {
+    /// Reads and verifies all records of the zone at the tree's top.
+    pub(crate) fn load_top(storage: &dyn Storage, node: Arc<NodeIdentity>) -> Result<Self, Failure> {
+        let records = ZoneRecords::load_top(storage, &node)?;
+        records.open(node.clone()).map_err(|error| not_opened(&node, &error))
+    }
+
+    /// Reads and verifies the records again, for the same principal.
+    pub(crate) fn reload(&self, storage: &dyn Storage) -> Result<Self, Failure> {
+        let node = Arc::new(NodeIdentity::load_as(storage, self.node.who.clone())?);
+        if self.layout.home.is_empty() {
+            return Self::load_top(storage, node);
+        }
+        let records = ZoneRecords::load(storage, &node, &self.zone())?;
+        records.open(node.clone()).map_err(|error| not_opened(&node, &error))
     }
 
     /// The zone.

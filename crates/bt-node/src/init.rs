@@ -54,7 +54,7 @@ fn make_with(
     let tree = *genesis.tree();
     let birth = Birth::create(&root, &genesis, None, entropy).map_err(problem)?;
     let zone = *birth.zone();
-    let layout = ZoneLayout::new(&zone);
+    let layout = ZoneLayout::top(&zone);
     storage.create_dir(&layout.directory).map_err(io)?;
     let mut access = AccessLog::new(&genesis, &birth).map_err(problem)?;
     let grant = Action::Grant { principal: *node.credential(), rights: Rights::Write, until: None };

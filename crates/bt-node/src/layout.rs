@@ -23,15 +23,26 @@ pub(crate) const BALLAST: &str = "ballast";
 /// The zones' directories.
 pub(crate) const ZONES: &str = "zones";
 
+/// The zones that were ever entered here, by slot.
+pub(crate) const SLOTS: &str = "zones/slots";
+
 /// The files of one zone.
 pub(crate) struct ZoneLayout {
     /// The zone's directory.
     pub(crate) directory: String,
+    /// The directory in which its containers and their map are.
+    pub(crate) home: String,
 }
 
 impl ZoneLayout {
     pub(crate) fn new(zone: &ZoneId) -> Self {
-        Self { directory: format!("{ZONES}/{zone}") }
+        let directory = format!("{ZONES}/{zone}");
+        Self { home: directory.clone(), directory }
+    }
+
+    /// The zone at the tree's top, whose containers lie in the node's own directory.
+    pub(crate) fn top(zone: &ZoneId) -> Self {
+        Self { home: String::new(), ..Self::new(zone) }
     }
 
     fn file(&self, name: &str) -> String {

@@ -24,6 +24,7 @@ mod rights;
 mod rollback;
 mod service;
 mod system;
+mod zones;
 
 pub use init::init;
 pub use node::{Mounted, Node};

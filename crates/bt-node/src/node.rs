@@ -9,20 +9,23 @@ use bt_store::{DirLock, FileStorage, Storage};
 
 use crate::control::report::{CheckReport, MountStatus};
 use crate::control::{Failure, FailureKind, OnProgress};
-use crate::engine::{Committer, Engine, check_storage};
+use crate::engine::{Committer, Engine};
 use crate::identity::{NodeIdentity, ZoneIdentity, load_top};
-use crate::mountfs::MountedZone;
+use crate::mountfs::MountedTree;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::rollback::{self, Stepper};
 use crate::system::now;
+use crate::zones::{Keeper, Zones, check_directory};
 
 /// A node whose directory is open, and locked against others.
 pub struct Node {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) zones: Arc<Zones>,
     pub(crate) dir: std::path::PathBuf,
     pub(crate) mount: Mutex<Option<MountStatus>>,
     committer: Mutex<Option<Committer>>,
     stepper: Mutex<Option<Stepper>>,
+    keeper: Mutex<Option<Keeper>>,
     _lock: DirLock,
 }
 
@@ -30,7 +33,7 @@ impl Node {
     /// Checks the directory `dir`, which no process serves, without opening its zone: it may be too damaged for that.
     pub fn check(dir: &Path, deep: bool, progress: OnProgress<'_>) -> Result<CheckReport, Failure> {
         let (_lock, storage) = open_storage(dir)?;
-        let mut report = check_storage(storage.clone(), deep, progress)?;
+        let mut report = check_directory(storage.clone(), deep, progress)?;
         rollback::examine(&storage, &mut report)?;
         Ok(report)
     }
@@ -60,6 +63,7 @@ impl Node {
         let node = identity.node.clone();
         rollback::load(&*storage, &node)?;
         let engine = Engine::open(storage.clone(), identity, options)?;
+        let zones = Arc::new(Zones::new(storage.clone(), engine.clone(), options)?);
         let stepper = if options.read_only { None } else { Stepper::start(storage, node)? };
         let committer = if options.read_only {
             None
@@ -67,12 +71,19 @@ impl Node {
             let started = Committer::start(engine.clone());
             Some(started.map_err(|error| Failure::io("starting the committing thread", &error))?)
         };
+        if !options.read_only {
+            zones.remove_leftovers()?;
+        }
+        let keeper = Keeper::start(zones.clone())
+            .map_err(|error| Failure::io("starting the thread that closes idle zones", &error))?;
         Ok(Arc::new(Self {
             engine,
+            zones,
             dir: dir.to_owned(),
             mount: Mutex::new(None),
             committer: Mutex::new(committer),
             stepper: Mutex::new(stepper),
+            keeper: Mutex::new(Some(keeper)),
             _lock: lock,
         }))
     }
@@ -80,7 +91,7 @@ impl Node {
     /// Mounts the zone on a directory; returns when the mount answers.
     pub fn mount(self: &Arc<Self>, mountpoint: &Path, options: &MountOptions) -> Result<Mounted, Failure> {
         let read_only = options.read_only || self.engine.is_read_only();
-        let fs = Arc::new(MountedZone::new(self.engine.clone(), read_only));
+        let fs = Arc::new(MountedTree::new(self.zones.clone(), read_only));
         let fuse = bt_fuse::MountOptions {
             source_name: self.dir.display().to_string(),
             read_only,
@@ -108,10 +119,13 @@ impl Node {
 
     /// Commits everything. The node answers no changes after this.
     pub fn close(&self) -> Result<(), Failure> {
+        if let Some(keeper) = self.keeper.lock().expect("no panic under this lock").take() {
+            keeper.stop();
+        }
         if let Some(committer) = self.committer.lock().expect("no panic under this lock").take() {
             committer.stop();
         }
-        let closed = self.engine.close();
+        let closed = self.zones.close().and(self.engine.close());
         if let Some(stepper) = self.stepper.lock().expect("no panic under this lock").take() {
             stepper.stop();
         }

@@ -9,13 +9,14 @@ use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
 use crate::control::{Failure, OnProgress, Progress, Request, Response, Service};
 use crate::error::EngineError;
 use crate::node::Node;
+use crate::zones::NewZone;
 
 impl Service for Node {
     fn handle(&self, request: Request, progress: OnProgress<'_>) -> Result<Response, Failure> {
         match request {
             Request::Status => Ok(Response::Status(Box::new(self.status()?))),
             Request::Sync => self.sync(),
-            Request::Check { deep } => Ok(Response::Checked(self.engine.check(deep, progress)?)),
+            Request::Check { deep } => Ok(Response::Checked(self.zones.check(deep, progress)?)),
             Request::SnapshotDiff { from, to } => {
                 Ok(Response::Diff(self.engine.diff(&from, to.as_deref(), progress)?))
             }
@@ -31,6 +32,7 @@ impl Service for Node {
                 let last = (last as usize).min(LOG_HEADS);
                 Ok(Response::Log(Box::new(self.zone_at(&path)?.log(last)?)))
             }
+            Request::ZoneMake { path, birth, access } => self.make_zone(&path, &birth, &access, progress),
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),
             Request::SnapshotDelete { name } => self.delete_snapshot(&name, progress),
@@ -81,8 +83,30 @@ impl Node {
     }
 
     fn sync(&self) -> Result<Response, Failure> {
-        let revision = self.engine.commit().map_err(failed("committing"))?;
+        let mut revision = Default::default();
+        for (slot, zone) in self.zones.open_zones() {
+            if zone.is_read_only() {
+                continue;
+            }
+            let committed = zone.commit().map_err(failed("committing"))?;
+            if slot == 0 {
+                revision = committed;
+            }
+        }
         Ok(Response::Synced { revision })
+    }
+
+    fn make_zone(
+        &self,
+        path: &str,
+        birth: &[u8],
+        access: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<Response, Failure> {
+        let (slot, engine, inode) = self.zones.resolve(path.as_bytes())?;
+        let new = NewZone::decode(&engine, birth, access)?;
+        let zone = self.zones.make(slot, &engine, inode, &new, progress)?;
+        Ok(Response::ZoneMade { zone })
     }
 
     fn create_snapshot(&self, name: &str) -> Result<Response, Failure> {

@@ -458,6 +458,11 @@ impl Vfs {
         }
     }
 
+    /// Whether there are inodes without a name.
+    pub fn has_orphans(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
     /// Whether an inode has no name and waits to be freed.
     pub fn is_orphan(&self, inode: u64) -> bool {
         self.orphans.contains_key(&inode)

@@ -82,6 +82,15 @@ pub enum Request {
         /// So many of the newest heads.
         last: u32,
     },
+    /// Make a zone of a directory, with all that is in it. Answer: [`Response::ZoneMade`].
+    ZoneMake {
+        /// The directory, from the top of the tree.
+        path: String,
+        /// The new zone's birth record, signed by an admin of the zone that the directory is in.
+        birth: Vec<u8>,
+        /// The new zone's access log.
+        access: Vec<u8>,
+    },
     /// Unmount, commit, close. Answer: [`Response::Done`] after the last commit is durable.
     Unmount {
         /// Detach the mount now even when programs still use it.
@@ -121,6 +130,11 @@ pub enum Response {
     Access(Box<AccessReport>),
     /// To [`Request::Log`].
     Log(Box<LogReport>),
+    /// To [`Request::ZoneMake`].
+    ZoneMade {
+        /// The zone.
+        zone: ZoneId,
+    },
     /// To [`Request::AccessAppend`]: nothing was changed; ask again, sign again.
     Outdated,
 }

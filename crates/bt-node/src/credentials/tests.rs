@@ -107,7 +107,7 @@ impl Scene {
         engine.write_file(file, 0, b"changed", false).unwrap();
         engine.sync_file(Some(file)).unwrap();
         engine.commit().unwrap();
-        assert_eq!(engine.check(true, &mut go_on).unwrap().problems, []);
+        assert_eq!(engine.check(true, &mut go_on).unwrap().report.problems, []);
         assert_eq!(engine.source.epoch(), 2);
         engine.close().unwrap();
     }

@@ -19,6 +19,7 @@ mod commit;
 #[cfg(test)]
 mod crash;
 mod diff;
+mod entrances;
 mod flush;
 mod history;
 mod inspect;
@@ -53,8 +54,10 @@ use quick_cache::sync::Cache;
 use crate::error::{EngineError, Result};
 use crate::identity::ZoneIdentity;
 
-pub(crate) use check::check_storage;
+pub(crate) use check::{Checked, check_storage};
 pub(crate) use commit::Committer;
+pub(crate) use entrances::FrozenState;
+use entrances::Gate;
 use history::History;
 use journal::Journal;
 use limits::Limits;
@@ -96,6 +99,7 @@ pub(crate) struct Engine {
     durable: AtomicU64,
     dirty_bytes: AtomicUsize,
     dirty_nodes: AtomicUsize,
+    gate: Gate,
     /// Why nothing is written any more.
     stopped: OnceLock<String>,
     progress: Mutex<Progress>,
@@ -174,6 +178,11 @@ impl Engine {
     /// Why the zone takes no more changes.
     pub(crate) fn stopped(&self) -> Option<&str> {
         self.stopped.get().map(String::as_str)
+    }
+
+    /// How new blocks of file data are compressed.
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Whether the zone was opened for reading only.

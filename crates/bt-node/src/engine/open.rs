@@ -15,6 +15,7 @@ use bt_tree::{BatchFrame, BatchReader, Head, JournalPosition, LastHead, SegmentS
 use bt_vfs::op::decode_records;
 use bt_vfs::{LookupCounts, Replay, Vfs};
 
+use super::entrances::Gate;
 use super::history::History;
 use super::limits::Limits;
 use super::newest::{Newest, newest_head};
@@ -128,6 +129,7 @@ impl Engine {
             session: RwLock::new(Arc::new(session)),
             around: quick_cache::sync::Cache::new(super::limits::AROUND_PARTS),
             space: SpaceGauge::default(),
+            gate: Gate::default(),
             stopped: OnceLock::new(),
             progress: Mutex::new(Progress::default()),
             wake: Condvar::new(),
@@ -207,7 +209,7 @@ fn open_journal(storage: &dyn Storage, identity: &ZoneIdentity) -> Result<Journa
 }
 
 fn open_source(storage: &Arc<dyn Storage>, identity: &ZoneIdentity, options: &OpenOptions) -> Result<BlockSource> {
-    let containers = Arc::new(Containers::open(storage.clone())?);
+    let containers = Arc::new(Containers::open_in(storage.clone(), &identity.layout.home)?);
     for finding in containers.findings() {
         tracing::info!(%finding, "the location map was behind the containers, as after a crash, and was set right");
     }

@@ -31,7 +31,11 @@ const AROUND_SIZES: std::ops::RangeInclusive<u64> = 2 * AROUND_BYTES..=1 << 30;
 
 impl Engine {
     /// Runs one changing operation. An error from the index stops the zone: the change may be half made.
-    fn change<T>(&self, bytes: u64, run: impl FnOnce(&mut Vfs, Timestamp) -> bt_vfs::Result<T>) -> Result<T> {
+    pub(super) fn change<T>(
+        &self,
+        bytes: u64,
+        run: impl FnOnce(&mut Vfs, Timestamp) -> bt_vfs::Result<T>,
+    ) -> Result<T> {
         self.check_writable()?;
         match self.wait_for_room() {
             // What gives space back must go on when the disk is full.
@@ -41,7 +45,7 @@ impl Engine {
         if bytes > 0 {
             self.reserve(bytes)?;
         }
-        let mut vfs = self.write();
+        let mut vfs = self.write_in_turn();
         // Under the lock: a commit must not take a change that is half made.
         let result = self.guard(run(&mut vfs, file_time()));
         self.gauge(&vfs);
@@ -346,7 +350,11 @@ impl Engine {
 
     /// A file was read: updates its access time where relatime wants it.
     pub(crate) fn accessed(&self, inode: u64, record: &Inode) {
-        if self.read_only || self.stopped().is_some() || !Vfs::wants_access_time(record, file_time()) {
+        if self.read_only
+            || self.stopped().is_some()
+            || self.holds_changes()
+            || !Vfs::wants_access_time(record, file_time())
+        {
             return;
         }
         let result = self.change(0, |vfs, now| vfs.accessed(&self.source, inode, now));

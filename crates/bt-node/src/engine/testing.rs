@@ -130,7 +130,7 @@ impl TestZone {
     }
 
     pub(crate) fn check(&self) -> CheckReport {
-        self.engine.check(true, &mut go_on).unwrap()
+        self.engine.check(true, &mut go_on).unwrap().report
     }
 
     #[track_caller]
@@ -163,9 +163,15 @@ pub(crate) fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+/// Checks the top zone of a storage that no engine serves.
+pub(crate) fn check_disk(storage: Arc<dyn Storage>) -> Result<CheckReport, Failure> {
+    let loaded = crate::identity::load_top(&*storage);
+    Ok(super::check_storage(storage, "", loaded, true, &mut go_on)?.report)
+}
+
 /// Checks a storage that no engine serves.
 pub(crate) fn check(storage: &MemoryStorage) -> CheckReport {
-    super::check_storage(Arc::new(storage.clone()), true, &mut go_on).unwrap()
+    check_disk(Arc::new(storage.clone())).unwrap()
 }
 
 pub(crate) fn flip(storage: &MemoryStorage, name: &str, byte: u64) {

@@ -196,6 +196,11 @@ impl Containers {
         self.home.container(segment.container)
     }
 
+    /// Whether they are in the node's own directory, and not in one below.
+    pub fn is_at_top(&self) -> bool {
+        self.home.directory.is_empty()
+    }
+
     /// The file of the location map, relative to the node's directory.
     pub fn locations_file(&self) -> String {
         self.home.locations()

@@ -73,8 +73,9 @@ impl Inode {
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = Writer::<{ Self::SIZE }>::new();
         out.u32(self.mode).u32(self.uid).u32(self.gid).u32(self.nlink).u32(self.rdev);
-        out.u8(self.content as u8)
-            .u8(u8::from(self.has_attributes) * HAS_ATTRIBUTES | u8::from(self.is_entrance) * IS_ENTRANCE);
+        let attributes = if self.has_attributes { HAS_ATTRIBUTES } else { 0 };
+        let entrance = if self.is_entrance { IS_ENTRANCE } else { 0 };
+        out.u8(self.content as u8).u8(attributes | entrance);
         out.u64(self.size).u64(self.stored);
         out.time(self.atime).time(self.mtime).time(self.ctime).time(self.btime);
         out.u64(self.parent).u64(self.next_sequence).u64(self.entries);

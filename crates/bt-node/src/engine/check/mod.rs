@@ -5,7 +5,7 @@
 //! [`Pin`]). Nothing is taken from the mount's caches: all is read from the disk again.
 //!
 //! The steps, each of which goes on where the one before found damage:
-//! 1. the node's records: genesis, birth, access log, epochs ([`identity::load_top`]);
+//! 1. the node's records: genesis, birth, access log, epochs ([`ZoneIdentity`]);
 //! 2. both files of heads ([`heads`]) and the journal above the newest head ([`journal`]);
 //! 3. the index of the newest head and of each snapshot ([`bt_tree::check`]); with `deep`, every block of file data;
 //! 4. accounts against references, and against the segments of the store ([`blocks`]);
@@ -28,7 +28,7 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bt_base::SegmentId;
+use bt_base::{SegmentId, ZoneId};
 use bt_crypto::RootSeed;
 use bt_store::{Containers, SegmentInfo, Storage, StoreError};
 use bt_tree::SignedHead;
@@ -39,7 +39,7 @@ use bt_tree::zone::SnapshotState;
 use super::{BlockSource, Engine, Pin, log};
 use crate::control::report::CheckReport;
 use crate::control::{Failure, FailureKind, OnProgress, Progress};
-use crate::identity::{self, NodeIdentity, ZoneIdentity};
+use crate::identity::{self, ZoneIdentity};
 use crate::layout;
 #[cfg(test)]
 pub(crate) use heads::newest as newest_head;
@@ -53,7 +53,7 @@ const NODE_CACHE_BYTES: u64 = 16 << 20;
 
 impl Engine {
     /// Checks the zone while it is open, with all that was written until now.
-    pub(crate) fn check(&self, deep: bool, progress: OnProgress<'_>) -> Result<CheckReport, Failure> {
+    pub(crate) fn check(&self, deep: bool, progress: OnProgress<'_>) -> Result<Checked, Failure> {
         let mut check = Check::new(self.storage.clone(), self.containers.clone(), Some(self), deep, progress);
         if let Some(why) = self.stopped() {
             check.findings.add(why, "the open zone", "unmount and mount again");
@@ -62,22 +62,32 @@ impl Engine {
         {
             check.findings.add(error.to_string(), "the open zone", "what could not be committed is not checked");
         }
-        check.run()
+        check.run(self.identity.reload(&*self.storage))
     }
+}
+
+/// What was found in one zone.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) report: CheckReport,
+    /// The zones that are entered in it.
+    pub(crate) entrances: Vec<ZoneId>,
 }
 
 /// Checks a zone that is not open, and that may be too damaged to be opened.
 pub(crate) fn check_storage(
     storage: Arc<dyn Storage>,
+    home: &str,
+    loaded: Result<ZoneIdentity, Failure>,
     deep: bool,
     progress: OnProgress<'_>,
-) -> Result<CheckReport, Failure> {
-    let containers = Containers::open(storage.clone()).map_err(|error| Failure {
+) -> Result<Checked, Failure> {
+    let containers = Containers::open_in(storage.clone(), home).map_err(|error| Failure {
         kind: if error.is_damage() { FailureKind::Problem } else { FailureKind::Io },
         what: error.to_string(),
         hint: String::new(),
     })?;
-    Check::new(storage, Arc::new(containers), None, deep, progress).run()
+    Check::new(storage, Arc::new(containers), None, deep, progress).run(loaded)
 }
 
 struct Check<'a> {
@@ -87,6 +97,7 @@ struct Check<'a> {
     deep: bool,
     progress: OnProgress<'a>,
     report: CheckReport,
+    entrances: Vec<ZoneId>,
     /// Blocks to come by at most; 0 when not known.
     total: u64,
     findings: Findings,
@@ -111,32 +122,28 @@ impl<'a> Check<'a> {
         progress: OnProgress<'a>,
     ) -> Self {
         let report = CheckReport { deep, ..CheckReport::default() };
-        Self { storage, containers, engine, deep, progress, report, total: 0, findings: Findings::default() }
+        let (entrances, findings) = (Vec::new(), Findings::default());
+        Self { storage, containers, engine, deep, progress, report, entrances, total: 0, findings }
     }
 
-    /// The records, read again; for the principal that the open zone acts for.
-    fn load_identity(&self) -> Result<ZoneIdentity, Failure> {
-        let Some(engine) = self.engine else { return identity::load_top(&*self.storage) };
-        let node = NodeIdentity::load_as(&*self.storage, engine.identity.node.who.clone())?;
-        ZoneIdentity::load_top(&*self.storage, Arc::new(node))
-    }
-
-    fn run(mut self) -> Result<CheckReport, Failure> {
-        let loaded = match self.load_identity() {
+    fn run(mut self, loaded: Result<ZoneIdentity, Failure>) -> Result<Checked, Failure> {
+        let loaded = match loaded {
             Ok(identity) => Some(identity),
             Err(failure) if failure.kind != FailureKind::Problem => return Err(failure),
             Err(failure) => {
                 let hint = if failure.hint.is_empty() { report::RESTORE } else { &failure.hint };
-                self.findings.add(failure.what, "the node's records, without which nothing else can be checked", hint);
+                self.findings.add(failure.what, "the zone's records, without which nothing else can be checked", hint);
                 None
             }
         };
-        self.check_root_file();
+        if self.containers.is_at_top() {
+            self.check_root_file();
+        }
         if let Some(identity) = loaded.as_ref().or(self.engine.map(|engine| &engine.identity)) {
             self.check_zone(identity)?;
         }
         (self.report.problem_count, self.report.problems) = self.findings.finish();
-        Ok(self.report)
+        Ok(Checked { report: self.report, entrances: self.entrances })
     }
 
     /// The root credential's file, which the user may have moved away. Its passphrase is not needed for this.
@@ -247,6 +254,7 @@ impl<'a> Check<'a> {
         let newest = Tree::open(root, head.root_level);
         let summary = self.check_tree(&source, &newest, None, &mut references)?;
         self.report.inodes = summary.inodes;
+        self.entrances = summary.entrances.iter().map(|(_, zone)| *zone).collect();
         for (name, record) in &summary.snapshots {
             // What a snapshot that is being deleted needs is given back step by step.
             if record.state == SnapshotState::Ready {

@@ -134,7 +134,7 @@ fn a_check_keeps_what_it_reads_while_the_zone_goes_on() {
         ControlFlow::Continue(())
     });
     assert!(steps > 0, "the check told nothing of its progress");
-    assert_eq!(report.unwrap().problems, []);
+    assert_eq!(report.unwrap().report.problems, []);
     assert_eq!(zone.engine.flushing().deferred, []);
     zone.expect_clean();
 }
@@ -178,7 +178,7 @@ fn damaged_file_data_is_named_by_its_path() {
     assert!(report.problems[0].what.contains("from byte 49152 on"));
     let place = &report.problems[0].where_;
     assert!(place.starts_with("/directory/large") || place.starts_with("/second name"), "{place}");
-    assert_eq!(zone.engine.check(false, &mut go_on).unwrap().problems, [], "a quick check reads no file data");
+    assert_eq!(zone.engine.check(false, &mut go_on).unwrap().report.problems, [], "a quick check reads no file data");
 }
 
 #[test]

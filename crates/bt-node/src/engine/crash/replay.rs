@@ -1,6 +1,5 @@
 //! Every crash point of random workloads.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,7 +13,7 @@ use super::random::Random;
 use super::readback::read_back;
 use super::workload::Driver;
 use crate::engine::Engine;
-use crate::engine::check::check_storage;
+use crate::engine::testing::check_disk;
 
 /// Operations of one workload.
 const OPERATIONS: usize = 160;
@@ -109,8 +108,7 @@ pub(super) fn same(model: &Model, found: &State, what: &str) {
 
 /// Checks every byte.
 fn check(disk: &FaultStorage) {
-    let mut go_on = |_| ControlFlow::Continue(());
-    let report = check_storage(Arc::new(disk.clone()), true, &mut go_on).expect("a zone that opens can be checked");
+    let report = check_disk(Arc::new(disk.clone())).expect("a zone that opens can be checked");
     assert!(report.problems.is_empty(), "checking finds {:#?}", report.problems);
 }
 

@@ -1,0 +1,312 @@
+//! The table of zones: slots, open engines, and closing what nobody uses.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use bt_base::ZoneId;
+use bt_fuse::Kernel;
+use bt_store::Storage;
+use bt_vfs::LookupCounts;
+
+use super::enter::EnterError;
+use super::slots::{SlotList, Slotted};
+use super::{MEMORY_SHARE, OPEN_ZONES};
+use crate::control::Failure;
+use crate::engine::{Committer, Engine};
+use crate::identity::{NodeIdentity, ZoneRecords};
+use crate::options::OpenOptions;
+
+/// All zones of a node.
+pub(crate) struct Zones {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) node: Arc<NodeIdentity>,
+    pub(super) options: OpenOptions,
+    pub(super) top: Arc<Engine>,
+    table: Mutex<Table>,
+    /// A zone was opened or closed.
+    moved: Condvar,
+    /// What the mount asks of the kernel.
+    kernel: OnceLock<Kernel>,
+}
+
+pub(super) struct Table {
+    pub(super) slots: SlotList,
+    states: BTreeMap<u32, State>,
+    /// Where zones were entered: the slot of the zone that the entrance is in, and the directory there.
+    pub(super) places: BTreeMap<u32, (u32, u64)>,
+    /// What the kernel holds of zones that are closed.
+    held: BTreeMap<u32, LookupCounts>,
+}
+
+enum State {
+    /// A thread opens or closes it.
+    Moving,
+    Open(OpenZone),
+    /// No box is for the node's principal.
+    Denied,
+}
+
+struct OpenZone {
+    engine: Arc<Engine>,
+    committer: Option<Committer>,
+    used: Instant,
+}
+
+impl OpenZone {
+    /// Whether only the table and the committer know the engine.
+    fn is_idle(&self) -> bool {
+        let own = if self.committer.is_some() { 3 } else { 1 };
+        Arc::strong_count(&self.engine) == own && !self.engine.has_orphans()
+    }
+}
+
+impl Zones {
+    /// The zones of a node whose top zone is open.
+    pub(crate) fn new(storage: Arc<dyn Storage>, top: Arc<Engine>, options: &OpenOptions) -> Result<Self, Failure> {
+        let slots = SlotList::load(&*storage)?;
+        let (states, places, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self {
+            storage,
+            node: top.identity.node.clone(),
+            options: options.clone(),
+            top,
+            table: Mutex::new(Table { slots, states, places, held }),
+            moved: Condvar::new(),
+            kernel: OnceLock::new(),
+        })
+    }
+
+    /// The zone at the tree's top.
+    pub(crate) fn top(&self) -> &Arc<Engine> {
+        &self.top
+    }
+
+    /// The mount is up.
+    pub(crate) fn connected(&self, kernel: Kernel) {
+        if self.kernel.set(kernel).is_err() {
+            tracing::error!("a node was connected twice");
+        }
+    }
+
+    /// The kernel's side of the mount.
+    pub(crate) fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.get()
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no panic under this lock")
+    }
+
+    /// The zone in a slot, opened when it is not.
+    pub(crate) fn engine(&self, slot: u32) -> Result<Arc<Engine>, EnterError> {
+        if slot == 0 {
+            return Ok(self.top.clone());
+        }
+        let mut table = self.table();
+        loop {
+            match table.states.get_mut(&slot) {
+                Some(State::Open(open)) => {
+                    open.used = Instant::now();
+                    return Ok(open.engine.clone());
+                }
+                Some(State::Denied) => return Err(EnterError::Denied),
+                Some(State::Moving) => table = self.moved.wait(table).expect("no panic under this lock"),
+                None => break,
+            }
+        }
+        let zone = table.slots.zones().find(|(number, _)| *number == slot).map(|(_, slotted)| slotted.zone);
+        let zone = zone.ok_or(EnterError::Unknown)?;
+        table.states.insert(slot, State::Moving);
+        let counts = table.held.remove(&slot).unwrap_or_default();
+        drop(table);
+        self.close_surplus();
+        let opened = self.open(&zone, counts);
+        self.settle(slot, opened)
+    }
+
+    /// Enters what opening a zone gave into the table.
+    fn settle(&self, slot: u32, opened: Result<OpenZone, EnterError>) -> Result<Arc<Engine>, EnterError> {
+        let mut table = self.table();
+        let result = match opened {
+            Ok(open) => {
+                let engine = open.engine.clone();
+                table.states.insert(slot, State::Open(open));
+                Ok(engine)
+            }
+            Err(error) => {
+                match error {
+                    EnterError::Denied => table.states.insert(slot, State::Denied),
+                    _ => table.states.remove(&slot),
+                };
+                Err(error)
+            }
+        };
+        drop(table);
+        self.moved.notify_all();
+        result
+    }
+
+    fn open(&self, zone: &ZoneId, counts: LookupCounts) -> Result<OpenZone, EnterError> {
+        let records = ZoneRecords::load(&*self.storage, &self.node, zone).map_err(EnterError::Failed)?;
+        let identity = records.open(self.node.clone()).map_err(EnterError::of_keys)?;
+        let options =
+            OpenOptions { read_only: self.options.read_only, memory_bytes: self.options.memory_bytes / MEMORY_SHARE };
+        let engine = Engine::open(self.storage.clone(), identity, &options).map_err(EnterError::Failed)?;
+        engine.adopt_lookups(counts);
+        start(engine).map_err(EnterError::Failed)
+    }
+
+    /// A zone that was just made is open.
+    pub(super) fn opened(&self, slot: u32, engine: Arc<Engine>) -> Result<(), Failure> {
+        self.close_surplus();
+        let open = start(engine)?;
+        self.table().states.insert(slot, State::Open(open));
+        Ok(())
+    }
+
+    /// A slot for a zone; the one that it has.
+    pub(super) fn slot_of(&self, zone: &ZoneId, filling: bool) -> Result<u32, Failure> {
+        let mut table = self.table();
+        if let Some(slot) = table.slots.find(zone) {
+            return Ok(slot);
+        }
+        let slot = table.slots.add(Slotted { zone: *zone, filling }).ok_or_else(|| {
+            Failure::refused("the node has no slot left for another zone", "zones that are gone leave theirs")
+        })?;
+        if !self.options.read_only {
+            table.slots.store(&*self.storage)?;
+        }
+        Ok(slot)
+    }
+
+    /// Changes the list of slots, durably.
+    pub(super) fn change_slots(&self, change: impl FnOnce(&mut SlotList)) -> Result<(), Failure> {
+        let mut table = self.table();
+        change(&mut table.slots);
+        table.slots.store(&*self.storage)
+    }
+
+    /// Where the zone of a slot was entered: the slot of the zone around it, and the directory there.
+    pub(crate) fn place(&self, slot: u32) -> Option<(u32, u64)> {
+        self.table().places.get(&slot).copied()
+    }
+
+    /// The zones that are open, the one at the top first.
+    pub(crate) fn open_zones(&self) -> Vec<(u32, Arc<Engine>)> {
+        let table = self.table();
+        let open = table.states.iter().filter_map(|(slot, state)| match state {
+            State::Open(open) => Some((*slot, open.engine.clone())),
+            _ => None,
+        });
+        std::iter::once((0, self.top.clone())).chain(open).collect()
+    }
+
+    /// The kernel lets a node of a zone go, which may be closed.
+    pub(crate) fn forget(&self, slot: u32, inode: u64, count: u64) {
+        let engine = {
+            let mut table = self.table();
+            match table.states.get(&slot) {
+                Some(State::Open(open)) => open.engine.clone(),
+                _ => {
+                    if let Some(held) = table.held.get_mut(&slot) {
+                        held.forget(inode, count);
+                    }
+                    return;
+                }
+            }
+        };
+        engine.forget(inode, count);
+    }
+
+    /// Makes room for one more open zone by closing those that were used longest ago.
+    fn close_surplus(&self) {
+        while self.open_count() >= OPEN_ZONES {
+            if !self.close_one(Duration::ZERO) {
+                return;
+            }
+        }
+    }
+
+    fn open_count(&self) -> usize {
+        self.table().states.values().filter(|state| matches!(state, State::Open(_))).count()
+    }
+
+    /// Closes zones that nobody used for `idle`.
+    pub(crate) fn close_idle(&self, idle: Duration) {
+        while self.close_one(idle) {}
+    }
+
+    /// Closes the zone that was used longest ago, if nobody used it for `idle`.
+    fn close_one(&self, idle: Duration) -> bool {
+        let taken = {
+            let mut table = self.table();
+            let open = table.states.iter().filter_map(|(slot, state)| match state {
+                State::Open(open) if open.is_idle() && open.used.elapsed() >= idle => Some((open.used, *slot)),
+                _ => None,
+            });
+            let Some((_, slot)) = open.min() else { return false };
+            let filling = table.slots.zones().any(|(number, slotted)| number == slot && slotted.filling);
+            if filling {
+                return false;
+            }
+            (slot, table.states.insert(slot, State::Moving))
+        };
+        let (slot, Some(State::Open(open))) = taken else { return false };
+        let counts = shut(open);
+        let mut table = self.table();
+        table.states.remove(&slot);
+        table.held.insert(slot, counts);
+        drop(table);
+        self.moved.notify_all();
+        true
+    }
+
+    /// Closes the zone of a slot whoever uses it; its changes are not committed.
+    pub(super) fn drop_zone(&self, slot: u32) {
+        let state = self.table().states.remove(&slot);
+        if let Some(State::Open(OpenZone { committer: Some(committer), .. })) = state {
+            committer.stop();
+        }
+        self.moved.notify_all();
+    }
+
+    /// Commits and closes every zone but the one at the top; the first failure is told.
+    pub(crate) fn close(&self) -> Result<(), Failure> {
+        let states = std::mem::take(&mut self.table().states);
+        let mut outcome = Ok(());
+        for state in states.into_values() {
+            if let State::Open(OpenZone { engine, committer, .. }) = state {
+                if let Some(committer) = committer {
+                    committer.stop();
+                }
+                outcome = outcome.and(engine.close());
+            }
+        }
+        outcome
+    }
+}
+
+/// Starts what commits a zone that takes changes.
+fn start(engine: Arc<Engine>) -> Result<OpenZone, Failure> {
+    let committer = match engine.is_read_only() {
+        true => None,
+        false => Some(
+            Committer::start(engine.clone())
+                .map_err(|error| Failure::io("starting the committing thread of a zone", &error))?,
+        ),
+    };
+    Ok(OpenZone { engine, committer, used: Instant::now() })
+}
+
+/// Commits and closes a zone; gives what the kernel holds of it.
+fn shut(open: OpenZone) -> LookupCounts {
+    let OpenZone { engine, committer, .. } = open;
+    if let Some(committer) = committer {
+        committer.stop();
+    }
+    if let Err(failure) = engine.close() {
+        tracing::error!(%failure, zone = %engine.identity.zone(), "a zone was not closed in order");
+    }
+    engine.give_lookups()
+}
