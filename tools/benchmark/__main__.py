@@ -52,6 +52,8 @@ def arguments():
     parser.add_argument("--scale", type=float, default=1.0, help="factor on sizes and counts")
     parser.add_argument("--entries", type=int, default=1_000_000, help="files in the large directory of the group dir")
     parser.add_argument("--blocks", type=int, default=500_000, help="blocks of 16 KiB stored for the group mount")
+    parser.add_argument("--compression", choices=("zstd", "lz4"), help="of our own trees: with it, ten million blocks "
+                        "of zeros (--blocks 10000000) need a gigabyte of disk and twenty minutes")
     parser.add_argument("--quick", action="store_true", help="one round, scale 0.1, 20,000 entries, 5,000 blocks")
     parser.add_argument("--bt", default=os.path.join(target_directory(), "release", "bt"), help="the bt to measure")
     parser.add_argument("--dir", default=os.path.join(os.environ.get("TMPDIR", "/tmp"), "bt-bench"),
@@ -161,7 +163,7 @@ def main():
             sys.exit("error: dropping caches and mounting images needs root\n  hint: run tools/bench as root")
         subprocess.run([os.path.join(ROOT, "tools", "packages"), "bench"], check=True)
         tools = Tools(os.path.realpath(chosen.dir), chosen.bt)
-        tools.entries, tools.blocks = chosen.entries, chosen.blocks
+        tools.entries, tools.blocks, tools.compression = chosen.entries, chosen.blocks, chosen.compression
         out = session(chosen, tools)
     text = report.document(out)
     print(text)

@@ -154,7 +154,6 @@ class Blocktree(Mounted):
     """Our own, once for each transport."""
 
     transport = ""
-    init_options = ()
 
     def available(self):
         self.program = self.tools.bt
@@ -163,7 +162,8 @@ class Blocktree(Mounted):
     def prepare(self):
         secret = self.tools.file("passphrase", SECRET + "\n")
         os.rmdir(self.store)
-        run([self.program, "init", self.store, "--passphrase-file", secret, *self.init_options])
+        compression = ["--compression", self.tools.compression] if self.tools.compression else []
+        run([self.program, "init", self.store, "--passphrase-file", secret, *compression])
 
     def mount(self):
         run([self.program, "mount", self.store, self.mountpoint, "--allow-other", "-o", f"transport={self.transport}"])
