@@ -39,6 +39,12 @@ pub enum EngineError {
     /// A revocation names another head than the one after which it counts.
     #[error("the revocation names a head after which others were published: sign it again")]
     OutdatedHead,
+    /// An access record was made by a clock that is far ahead; the times of all later ones would follow it.
+    #[error("the access record's time is {days} days ahead of this machine's clock: one of the two clocks is wrong")]
+    ClockAhead {
+        /// How far, in whole days.
+        days: i64,
+    },
     /// The principal that this process acts for lost the right to write.
     #[error("{0}, whom this process acts for, may not write the zone any more")]
     RightsEnded(PrincipalId),
@@ -81,6 +87,9 @@ impl EngineError {
         match &self {
             Self::Refused(_) => Failure::refused(text, ""),
             Self::Access(_) | Self::Epoch(_) => Failure::refused(text, "`bt access list` shows who may do what"),
+            Self::ClockAhead { .. } => {
+                Failure::refused(text, "set the clock that is wrong, then run the command again")
+            }
             Self::OutdatedHead => Failure::refused(text, "run the command again; unmount first where it goes on"),
             Self::RightsEnded(_) => Failure::refused(text, "have an admin grant it, then mount again"),
             Self::Stopped(_) => Failure::refused(text, "unmount and mount again; then run `bt check`"),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use bt_base::{PrincipalId, Timestamp};
+use bt_tree::checks::{Check, enforce};
 use bt_tree::{AccessLog, EpochList, Keyring, Rights as Level};
 
 /// A time that never comes.
@@ -36,7 +37,8 @@ impl Rights {
     /// Whether the newest epoch is not for exactly those who may read: the next one is to be made before anything
     /// more is written.
     pub(crate) fn needs_epoch(&self, now: Timestamp) -> bool {
-        self.current_until.is_none_or(|until| until < now)
+        let outdated = self.current_until.is_none_or(|until| until < now);
+        enforce(Check::NewKeys, if outdated { Err(()) } else { Ok(()) }).is_err()
     }
 
     /// Whether the principal of this process may write.

@@ -9,6 +9,7 @@ use bt_base::label::{self, Label};
 use bt_base::{Entropy, RecordHash, TreeId, ZoneId};
 use bt_crypto::{Credential, KeyError, KeyStore};
 
+use crate::checks::{Check, enforce};
 use crate::envelope::{Envelope, Kind, version_of};
 use crate::genesis::Genesis;
 
@@ -115,10 +116,11 @@ impl Birth {
     /// Decodes and verifies the record of a zone whose id is known.
     pub fn decode_for(tree: &TreeId, expected: &ZoneId, bytes: &[u8]) -> Result<Self, BirthError> {
         let birth = Self::decode(tree, bytes)?;
-        match birth.zone == *expected {
-            true => Ok(birth),
+        let named = match birth.zone == *expected {
+            true => Ok(()),
             false => Err(BirthError::OtherZone { expected: *expected, found: birth.zone }),
-        }
+        };
+        enforce(Check::ZoneName, named).map(|()| birth)
     }
 
     /// The zone's id.

@@ -10,6 +10,7 @@ use bt_base::{HeadHash, JournalId, RecordHash, Revision, SegmentId, Timestamp, T
 
 use crate::access::{AccessError, AccessLog};
 use crate::block::BlockRef;
+use crate::checks::{Check, enforce};
 use crate::envelope::{Envelope, Kind};
 use crate::epoch::EpochList;
 use crate::session::{SessionCertificate, SessionError, SessionKey};
@@ -216,13 +217,17 @@ impl SignedHead {
     /// access record that the head names and under every revocation since.
     pub fn verify(&self, log: &AccessLog) -> Result<&Head, HeadError> {
         let Head { tree, zone, revision, access, time, .. } = self.head;
-        if tree != *log.tree() || zone != *log.zone() {
-            return Err(HeadError::OtherZone { expected: *log.zone(), found: zone });
-        }
+        let of_zone = match tree == *log.tree() && zone == *log.zone() {
+            true => Ok(()),
+            false => Err(HeadError::OtherZone { expected: *log.zone(), found: zone }),
+        };
+        enforce(Check::HeadZone, of_zone)?;
         self.certificate.verify(&tree, time).map_err(|error| HeadError::Session { revision, error })?;
-        if !self.envelope.is_signed_by_session(KIND, &self.certificate) {
-            return Err(HeadError::Signature { revision });
-        }
+        let signed = match self.envelope.is_signed_by_session(KIND, &self.certificate) {
+            true => Ok(()),
+            false => Err(HeadError::Signature { revision }),
+        };
+        enforce(Check::HeadSignature, signed)?;
         log.accepts_head(&self.certificate.node().id(), &access, time, revision, &self.hash)
             .map_err(|error| HeadError::Access { revision, error })?;
         Ok(&self.head)
@@ -262,12 +267,13 @@ impl SignedHead {
             ("time", head.time >= before.time),
             ("journal", keeps_no_old_journal),
         ];
-        match checks.into_iter().find(|(_, holds)| !holds) {
+        let follows = match checks.into_iter().find(|(_, holds)| !holds) {
             None => Ok(()),
             Some((what, _)) => {
                 Err(HeadError::NotSuccessor { revision: head.revision, previous: before.revision, what })
             }
-        }
+        };
+        enforce(Check::Follows, follows)
     }
 
     /// What the head says; call [`SignedHead::verify`] before believing it.

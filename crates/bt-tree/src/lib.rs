@@ -54,6 +54,7 @@ pub mod batch;
 pub mod birth;
 pub mod block;
 pub mod check;
+pub mod checks;
 pub mod counter;
 #[cfg(test)]
 mod decoder_tests;

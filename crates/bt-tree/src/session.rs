@@ -11,6 +11,7 @@ use bt_base::limits::SESSION_SECONDS;
 use bt_base::{Entropy, Timestamp, TreeId};
 use bt_crypto::{Credential, KeyError, KeyStore, Signature, SigningKey, VerifyingKey};
 
+use crate::checks::{Check, enforce};
 use crate::envelope::{Envelope, Kind};
 
 const KIND: Kind = Kind { what: "session certificate", label: label::SESSION, limit: 1024 };
@@ -128,10 +129,11 @@ impl SessionCertificate {
     /// Checks that the certificate holds at the time `at`; the signature is not looked at.
     pub fn check_time(&self, at: Timestamp) -> Result<(), SessionError> {
         let Body { not_before, not_after, .. } = self.body;
-        match not_before <= at && at <= not_after {
+        let holds = match not_before <= at && at <= not_after {
             true => Ok(()),
             false => Err(SessionError::NotValidAt { at, not_before, not_after }),
-        }
+        };
+        enforce(Check::SessionTime, holds)
     }
 
     /// The tree in which the session acts.

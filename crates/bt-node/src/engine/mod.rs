@@ -14,6 +14,8 @@
 //!   is unknown until the zone is opened again.
 //! * An operation that failed halfway stops the zone too: its state is never committed.
 
+#[cfg(test)]
+mod adversary;
 mod check;
 mod commit;
 #[cfg(test)]

@@ -3,14 +3,21 @@
 use std::sync::Arc;
 
 use bt_store::{Heads, RecordFile, Storage, StoreError};
+use bt_tree::checks::{Check, enforce};
 use bt_tree::{HeadError, SignedHead};
 
 use super::check::verify_head;
+use super::history::History;
 use crate::control::Failure;
 use crate::error::EngineError;
 use crate::identity::ZoneIdentity;
 use crate::layout::ZoneLayout;
+use crate::system::now;
 
+/// Heads of the history that are compared with the newest stored one.
+const SEEN_HEADS: usize = 8;
+/// How far a clock may be behind what is recorded, in seconds.
+pub(super) const CLOCK_SECONDS: i64 = 86_400;
 /// Heads that do not count are kept up to this many.
 const REFUSED_HEADS: usize = 64;
 
@@ -58,6 +65,8 @@ pub(super) fn newest_head(
         keep_aside(storage, &identity.layout, &refused)?;
     }
     good.sort_by_key(|signed| signed.unverified().revision);
+    let history =
+        History::new(storage, &identity.layout).load().map_err(|error| error.into_failure("reading the history"))?.0;
     let Some(head) = good.last().cloned() else { return Err(none_counts(&refused)) };
     let revision = head.unverified().revision;
     let both = problems.iter().any(|(file, offset)| problems.iter().any(|(other, at)| other != file && at == offset));
@@ -67,7 +76,12 @@ pub(super) fn newest_head(
             "mount with --read-only to see that state, or restore the files heads.a and heads.b from a backup",
         ));
     }
+    enforce(Check::Fork, check_fork(&good))?;
     check_follows(&good, identity)?;
+    if !read_only {
+        enforce(Check::NewestSeen, check_seen(&history, identity, &head))?;
+        check_clock(identity, &head)?;
+    }
     // A crash left one copy torn. Were it still so after the next crash, both copies could be.
     if problems.len() == loaded.damaged.len() && !both && !read_only {
         heads.repair().map_err(|error| EngineError::from(error).into_failure("repairing the heads"))?;
@@ -75,6 +89,58 @@ pub(super) fn newest_head(
     let after_refusal = refused.iter().any(|signed| signed.unverified().revision > revision);
     good.dedup_by_key(|signed| signed.hash());
     Ok(Newest { head, stored: good.iter().map(SignedHead::to_bytes).collect(), after_refusal })
+}
+
+/// Two heads of one revision were published at two places by one who may write: nobody can say which counts.
+fn check_fork(good: &[SignedHead]) -> Result<(), Failure> {
+    let two = good
+        .windows(2)
+        .find(|two| two[0].unverified().revision == two[1].unverified().revision && two[0].hash() != two[1].hash());
+    match two {
+        None => Ok(()),
+        Some(two) => Err(Failure::problem(
+            format!(
+                "two different heads have revision {}: the zone was written in two places",
+                two[0].unverified().revision
+            ),
+            "keep the copy of the directory that you want, with both files heads.a and heads.b of that copy",
+        )),
+    }
+}
+
+/// The history is written after the head, so a newer head in it that counts was there before.
+fn check_seen(history: &[SignedHead], identity: &ZoneIdentity, newest: &SignedHead) -> Result<(), Failure> {
+    let (rights, revision) = (identity.rights.now(), newest.unverified().revision);
+    let newer = history
+        .iter()
+        .rev()
+        .take(SEEN_HEADS)
+        .find(|seen| seen.unverified().revision > revision && seen.verify(&rights.access).is_ok());
+    match newer {
+        None => Ok(()),
+        Some(seen) => Err(Failure::problem(
+            format!(
+                "the files of heads are older than the zone: the newest has revision {revision}, revision {} was published",
+                seen.unverified().revision
+            ),
+            "restore the whole directory from one backup, not single files of it; --read-only shows the older state",
+        )),
+    }
+}
+
+/// A clock that is wrong by days would make grants and sessions hold when they do not: nothing is written by it.
+fn check_clock(identity: &ZoneIdentity, newest: &SignedHead) -> Result<(), Failure> {
+    let (now, genesis, newest) = (now(), identity.node.genesis.time(), newest.unverified().time);
+    let too_early = |than: bt_base::Timestamp| now.seconds < than.seconds.saturating_sub(CLOCK_SECONDS);
+    let what = match (too_early(genesis), too_early(newest)) {
+        (true, _) => "the tree was made",
+        (_, true) => "the zone was last written",
+        _ => return Ok(()),
+    };
+    Err(Failure::refused(
+        format!("this machine's clock is wrong by days: it stands more than a day before the time at which {what}"),
+        "set the clock (`date`, `timedatectl`), then mount again; until then --read-only works",
+    ))
 }
 
 /// The newest head must follow the one before it, where that is stored.

@@ -16,6 +16,7 @@ use std::sync::MutexGuard;
 use bt_tree::{AccessLog, AccessRecord, Action, EpochList, Keyring, LastHead};
 
 use super::journal::Journal;
+use super::newest::CLOCK_SECONDS;
 use super::{Engine, Flushing};
 use crate::error::{EngineError, Result};
 use crate::identity;
@@ -70,6 +71,10 @@ impl Engine {
         let mut revoked = Vec::new();
         for record in records {
             let appended = access.append(AccessRecord::decode(record).map_err(bt_tree::AccessError::from)?)?;
+            let ahead = appended.statement().time.seconds.saturating_sub(now().seconds);
+            if ahead > CLOCK_SECONDS {
+                return Err(EngineError::ClockAhead { days: ahead / CLOCK_SECONDS });
+            }
             let action = &appended.statement().action;
             if let Action::Revoke { last, .. } | Action::Succeed { last, .. } = action {
                 revoked.push((action.principal(), *last));

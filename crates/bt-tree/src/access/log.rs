@@ -8,6 +8,7 @@ use bt_crypto::{Credential, KeyStore};
 use super::AccessError;
 use super::record::{AccessRecord, Action, LastHead, Rights, Statement};
 use crate::birth::Birth;
+use crate::checks::{Check, enforce};
 use crate::frame;
 use crate::genesis::Genesis;
 
@@ -176,10 +177,11 @@ impl AccessLog {
         at: Timestamp,
     ) -> Result<(), AccessError> {
         let position = self.position(record)?;
-        match self.rights(principal, position, at) {
+        let right = match self.rights(principal, position, at) {
             Some(rights) if rights >= needed => Ok(()),
             _ => Err(AccessError::Denied { principal: *principal, needed, record: *record, at }),
-        }
+        };
+        enforce(Check::Rights, right)
     }
 
     /// Checks that a head counts: its signer may write under the record it names, and no revocation after that
@@ -202,10 +204,11 @@ impl AccessLog {
                 revision > last.revision || (revision == last.revision && *head != last.hash)
             }
         });
-        match ended {
+        let counts = match ended {
             true => Err(AccessError::Revoked { principal: *signer, head: *head, revision }),
             false => Ok(()),
-        }
+        };
+        enforce(Check::Revocation, counts)
     }
 
     /// What `principal` may do at the time `at` under all records, and the last time at which that holds (none for no
@@ -323,25 +326,33 @@ impl AccessLog {
         if self.records.len() == Self::RECORDS {
             return Err(AccessError::Full { records: Self::RECORDS });
         }
-        if statement.tree != self.tree || statement.zone != self.zone {
-            return Err(AccessError::OtherZone { number, expected: self.zone, found: statement.zone });
-        }
-        let follows = statement.number == number && statement.previous == self.newest();
-        if !follows || statement.time < self.newest_time() {
-            return Err(AccessError::Chain { number });
-        }
+        enforce(Check::RecordChain, self.check_place(number, statement))?;
         let not_admin = || AccessError::NotAdmin { number, signer: statement.signer };
         if let Action::Succeed { succession, root, .. } = &statement.action {
             return self.check_succession(record, succession, root);
         }
-        let signer = self.credential(&statement.signer).ok_or_else(not_admin)?;
-        if !record.is_signed_by(&signer.verifying_key) {
-            return Err(AccessError::Signature { number });
-        }
-        if self.rights(&statement.signer, self.records.len(), statement.time) != Some(Rights::Admin) {
-            return Err(not_admin());
-        }
+        let signed = match self.credential(&statement.signer) {
+            None => Err(not_admin()),
+            Some(signer) if !record.is_signed_by(&signer.verifying_key) => Err(AccessError::Signature { number }),
+            Some(_) => match self.rights(&statement.signer, self.records.len(), statement.time) {
+                Some(Rights::Admin) => Ok(()),
+                _ => Err(not_admin()),
+            },
+        };
+        enforce(Check::RecordSigner, signed)?;
         self.check_action(number, &statement.action)
+    }
+
+    /// A record continues the log of its zone, and no time goes back.
+    fn check_place(&self, number: u64, statement: &Statement) -> Result<(), AccessError> {
+        if statement.tree != self.tree || statement.zone != self.zone {
+            return Err(AccessError::OtherZone { number, expected: self.zone, found: statement.zone });
+        }
+        let follows = statement.number == number && statement.previous == self.newest();
+        match follows && statement.time >= self.newest_time() {
+            true => Ok(()),
+            false => Err(AccessError::Chain { number }),
+        }
     }
 
     /// Only the root that follows says that it does, in each zone.
@@ -416,7 +427,9 @@ impl AccessLog {
     }
 
     fn position(&self, record: &RecordHash) -> Result<Position, AccessError> {
-        self.positions.get(record).copied().ok_or(AccessError::UnknownRecord(*record))
+        let known = self.positions.get(record).copied().ok_or(AccessError::UnknownRecord(*record));
+        enforce(Check::KnownRecord, known.as_ref().map(drop).map_err(|_| AccessError::UnknownRecord(*record)))?;
+        Ok(known.unwrap_or(self.records.len()))
     }
 
     fn newest_time(&self) -> Timestamp {

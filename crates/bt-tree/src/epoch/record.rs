@@ -10,6 +10,7 @@ use bt_crypto::{
 };
 
 use super::EpochError;
+use crate::checks::{Check, enforce};
 use crate::envelope::{Envelope, Kind};
 use crate::session::{SessionCertificate, SessionKey};
 
@@ -178,8 +179,13 @@ impl EpochRecord {
 
     /// The tag of a sealed key does not bind it, the commitment does: AES-GCM opens one ciphertext under many keys.
     fn checked(&self, key: Option<EpochKey>) -> Result<EpochKey, EpochError> {
-        key.filter(|key| commitment(&self.body.statement, key) == self.body.commitment)
-            .ok_or(EpochError::WrongKey { number: self.body.statement.number })
+        let wrong = || EpochError::WrongKey { number: self.body.statement.number };
+        let key = key.ok_or_else(wrong)?;
+        let fits = match commitment(&self.body.statement, &key) == self.body.commitment {
+            true => Ok(()),
+            false => Err(wrong()),
+        };
+        enforce(Check::Commitment, fits).map(|()| key)
     }
 
     fn new(body: Body, certificate: SessionCertificate, envelope: Envelope) -> Self {

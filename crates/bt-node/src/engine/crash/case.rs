@@ -1,8 +1,8 @@
 //! One case: a tree, a seed, and how to run it again.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use bt_crypto::PassphraseCost;
+use bt_crypto::{PassphraseCost, RootSeed, SoftwareKeyStore};
 use bt_store::{FaultStorage, JournalFile, MemoryStorage};
 use bt_tree::schema::ROOT_INODE;
 use bt_vfs::op::Change;
@@ -18,9 +18,18 @@ const JOURNAL_BYTES: [u64; 3] = [40 << 10, 128 << 10, 1 << 20];
 /// Trees with nothing in them, one for each size of the journal; the next batch goes near its end.
 static TREES: LazyLock<Vec<MemoryStorage>> = LazyLock::new(|| {
     let storage = MemoryStorage::new();
-    make_tree(&storage);
+    let root = make_tree(&storage);
+    assert!(ROOT.set(root).is_ok(), "the trees are made once");
     JOURNAL_BYTES.iter().map(|bytes| near_the_end(with_journal(&storage, *bytes), *bytes)).collect()
 });
+
+/// The root of [`TREES`].
+static ROOT: OnceLock<SoftwareKeyStore> = OnceLock::new();
+
+/// The root of the trees that cases work on; none before the first is made.
+pub(super) fn root() -> Option<&'static SoftwareKeyStore> {
+    ROOT.get()
+}
 
 /// Writes small batches until the next goes near the end of the journal.
 fn near_the_end(tree: MemoryStorage, journal_bytes: u64) -> MemoryStorage {
@@ -35,15 +44,16 @@ fn near_the_end(tree: MemoryStorage, journal_bytes: u64) -> MemoryStorage {
     tree
 }
 
-/// Makes a tree in an empty storage.
-pub(super) fn make_tree(storage: &MemoryStorage) {
+/// Makes a tree in an empty storage; gives its root.
+pub(super) fn make_tree(storage: &MemoryStorage) -> SoftwareKeyStore {
     let options = InitOptions {
         passphrase: Zeroizing::new(b"crash".to_vec()),
         compression: None,
         node_key: NodeKeyOptions::File,
     };
-    crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST)
-        .expect("an empty storage takes a tree");
+    let made = crate::init::make(Arc::new(storage.clone()), &options, PassphraseCost::LEAST);
+    let words = made.expect("an empty storage takes a tree").words;
+    RootSeed::from_words(&words).expect("they were just made").key_store()
 }
 
 /// A copy of a tree that was closed, with a journal of `bytes`.

@@ -3,6 +3,8 @@
 //! The model numbers operations. It keeps the names as they were after each operation, every content that a file ever
 //! had, and what was acknowledged as durable, when. [`Model::check`] is the rule; [`super`] states it in words.
 
+use bt_base::RecordHash;
+use bt_tree::AccessLog;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -133,6 +135,8 @@ pub(super) struct Model {
     moments: Vec<Moment>,
     versions: BTreeMap<u64, Vec<Version>>,
     acknowledged: Vec<Acknowledged>,
+    /// Access records that were appended, each with the changes of the disk after which it was acknowledged.
+    records: Vec<(usize, RecordHash)>,
     ordered: Vec<Ordered>,
 }
 
@@ -143,6 +147,7 @@ impl Model {
             moments: Vec::new(),
             versions: BTreeMap::new(),
             acknowledged: vec![Acknowledged { at: 0, operation: 0, covers: Covers::All }],
+            records: Vec::new(),
             ordered: Vec::new(),
             orphans: BTreeMap::new(),
             now: start,
@@ -200,6 +205,21 @@ impl Model {
     pub(super) fn acknowledge(&mut self, at: usize, covers: Covers) {
         let operation = self.current();
         self.acknowledged.push(Acknowledged { at, operation, covers });
+    }
+
+    /// An access record was acknowledged as obeyed after `at` changes of the disk.
+    pub(super) fn acknowledge_record(&mut self, at: usize, record: RecordHash) {
+        self.records.push((at, record));
+        self.acknowledge(at, Covers::All);
+    }
+
+    /// Whether the access log has every record that was acknowledged before a crash after `point` changes.
+    pub(super) fn check_records(&self, point: usize, access: &AccessLog) -> Result<(), String> {
+        let lost = |(_, record): &&(usize, RecordHash)| access.is_at_or_after(&access.newest(), record).is_err();
+        match self.records.iter().filter(|(at, _)| *at <= point).find(lost) {
+            None => Ok(()),
+            Some((at, record)) => Err(format!("access record {record} was acknowledged at {at} and is lost")),
+        }
     }
 
     /// What was done last, for whoever searches an error.

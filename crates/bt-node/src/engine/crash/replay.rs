@@ -129,6 +129,8 @@ pub(super) fn verify(case: &Case, model: &Model, image: &MemoryStorage, point: u
     let disk = FaultStorage::over(image);
     let (engine, state) = recover(&disk).unwrap_or_else(|error| panic!("recovery failed: {error}"));
     model.check(point, &state).unwrap_or_else(|why| panic!("the recovered state is wrong: {why}"));
+    let rights = engine.identity.rights.now();
+    model.check_records(point, &rights.access).unwrap_or_else(|why| panic!("the recovered state is wrong: {why}"));
     check(&disk);
     let mut random = Random(case.disk.unwrap_or(0) ^ point as u64);
     let recovery = disk.operation_count();

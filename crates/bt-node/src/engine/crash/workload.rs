@@ -5,11 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bt_base::limits::BLOCK_SIZE;
-use bt_tree::SessionKey;
+use bt_crypto::{KeyStore, SoftwareKeyStore};
 use bt_tree::schema::ROOT_INODE;
+use bt_tree::{AccessError, AccessRecord, Action, Rights, SessionKey};
 use bt_vfs::op::Change;
 use bt_vfs::{Allocate, AttributeFlags, RenameFlags, ShareRange};
 
+use super::case::root;
 use super::model::{Covers, DIRECTORY, Meta, Model, Print, REGULAR};
 use super::random::Random;
 use crate::engine::Engine;
@@ -52,7 +54,7 @@ impl<'a> Driver<'a> {
         if self.engine.is_crowded() {
             self.commit()?;
         }
-        match self.random.below(200) {
+        match self.random.below(203) {
             0..16 => self.make(REGULAR),
             16..20 => self.make(DIRECTORY),
             20..22 => self.make(SYMLINK),
@@ -77,6 +79,7 @@ impl<'a> Driver<'a> {
             190..194 => self.replace_by_rename(),
             194..198 => self.release(),
             198..199 => self.free_orphans(),
+            199..202 => self.change_rights(),
             _ => self.age_session(),
         }
     }
@@ -579,6 +582,23 @@ impl<'a> Driver<'a> {
 
     fn free_orphans(&mut self) -> Result<()> {
         self.engine.free_orphans()
+    }
+
+    /// The root grants somebody something, or takes it back: both bring new keys.
+    fn change_rights(&mut self) -> Result<()> {
+        let access = self.engine.identity.rights.now().access.clone();
+        let Some(root) = root().filter(|root| root.credential() == access.root()) else { return Ok(()) };
+        let guest = SoftwareKeyStore::from_seed(&[self.random.below(3) as u8 + 1; 32]);
+        let guest = guest.credential();
+        let action = match access.newest_grant(&guest.id()) {
+            Some(_) => Action::Revoke { principal: guest.id(), last: self.engine.newest_head() },
+            None => Action::Grant { principal: *guest, rights: Rights::Read, until: None },
+        };
+        let statement = access.next_statement(root.credential().id(), now(), action);
+        let record = AccessRecord::sign(root, statement).map_err(AccessError::from)?;
+        self.engine.append_access(&[record.to_bytes()])?;
+        self.model.acknowledge_record((self.changes)(), record.hash());
+        Ok(())
     }
 
     /// The session key has only an hour to live.

@@ -326,3 +326,40 @@ fn the_log_says_who_wrote_by_whose_word() {
     assert_eq!((head.revision, head.epoch, head.refused.clone()), (zone.last_head().unwrap().revision, 2, None));
     assert!(zone.engine.log(100).unwrap().heads.iter().all(|head| head.refused.is_none()));
 }
+
+#[test]
+fn a_clock_that_is_wrong_by_days_writes_nothing_and_says_so() {
+    let zone = TestZone::new();
+    let inode = zone.file(ROOT, "file", b"content");
+    zone.engine.close().unwrap();
+    CLOCK_AHEAD.set(-2 * 86_400);
+    let refused = open(&zone.storage).err().expect("the clock is wrong");
+    assert!(refused.what.contains("clock is wrong by days") && refused.hint.contains("timedatectl"), "{refused:?}");
+    let identity = identity::load_top(&zone.storage).unwrap();
+    let options = crate::options::OpenOptions { read_only: true, ..Default::default() };
+    let engine = crate::engine::Engine::open(std::sync::Arc::new(zone.storage.clone()), identity, &options).unwrap();
+    assert_eq!(engine.inode(inode).unwrap().size, 7);
+    CLOCK_AHEAD.set(-3600);
+    open(&zone.storage).unwrap();
+    CLOCK_AHEAD.set(0);
+    let access = zone.engine.identity.rights.now().access.clone();
+    let grant = Action::Grant { principal: *principal(7).credential(), rights: Level::Read, until: None };
+    let statement = access.next_statement(zone.root.credential().id(), ahead(3 * 86_400), grant);
+    let record = bt_tree::AccessRecord::sign(&zone.root, statement).unwrap().to_bytes();
+    let error = zone.engine.append_access(&[record]).unwrap_err();
+    assert!(matches!(error, EngineError::ClockAhead { days: 2.. }), "{error}");
+}
+
+#[test]
+fn recorded_times_never_go_back() {
+    let zone = TestZone::new();
+    zone.grant(&principal(7), Level::Read);
+    let (head_time, record_time) =
+        (head(&zone).time, zone.engine.identity.rights.now().access.records().last().unwrap().statement().time);
+    CLOCK_AHEAD.set(-3600);
+    zone.grant(&principal(8), Level::Read);
+    assert!(head(&zone).time >= head_time);
+    let rights = zone.engine.identity.rights.now();
+    assert!(rights.access.records().last().unwrap().statement().time >= record_time);
+    zone.reopen().expect_clean();
+}
