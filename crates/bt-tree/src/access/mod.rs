@@ -5,6 +5,8 @@
 //! up to it, and a head says with one hash under which rules it was made.
 
 pub mod log;
+#[cfg(test)]
+mod model_tests;
 pub mod record;
 #[cfg(test)]
 mod tests;
