@@ -42,7 +42,7 @@ pub fn seal(
     seal_with(&AgreementKey::generate(entropy), recipient, info, aad, plaintext)
 }
 
-fn seal_with(
+pub(crate) fn seal_with(
     ephemeral: &AgreementKey,
     recipient: &AgreementPublic,
     info: &[u8],

@@ -34,6 +34,8 @@ mod journal;
 mod keystore;
 mod labelled;
 mod principal;
+#[cfg(test)]
+mod published_tests;
 mod root;
 mod sealed_file;
 mod segment;

@@ -177,7 +177,7 @@ impl Signature {
         self
     }
 
-    fn parse(&self) -> Option<EcdsaSig> {
+    pub(crate) fn parse(&self) -> Option<EcdsaSig> {
         let (r, s) = self.0.split_at(32);
         if s > &HALF_ORDER[..] || r >= &ORDER[..] {
             return None;
