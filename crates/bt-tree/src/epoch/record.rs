@@ -266,6 +266,43 @@ mod tests {
     }
 
     #[test]
+    fn a_box_that_opens_to_another_key_than_the_commitment_is_reported() {
+        let store = crate::testing::store(2);
+        assert!(decode(|_| ()).unwrap().open_with(&store).is_ok());
+        let other = decode(|body| body.commitment = commitment(&body.statement, &EpochKey::from_bytes([2; 32])));
+        let result = other.unwrap().open_with(&store);
+        assert!(matches!(result, Err(EpochError::WrongKey { number: 1 })), "{result:?}");
+        let damaged = decode(|body| body.boxes.iter_mut().for_each(|found| found.sealed[0] ^= 1));
+        let result = damaged.unwrap().open_with(&store);
+        assert!(matches!(result, Err(EpochError::WrongKey { number: 1 })), "{result:?}");
+    }
+
+    #[test]
+    fn nothing_links_the_boxes_of_a_reader_in_two_epochs() {
+        let World { log, session, .. } = World::new();
+        let statement = |number| EpochStatement {
+            tree: *log.tree(),
+            zone: *log.zone(),
+            number,
+            previous: RecordHash(log.zone().0),
+            access: log.newest(),
+            time: NOW,
+        };
+        let (key, readers) = (EpochKey::from_bytes([1; 32]), log.readers(NOW));
+        let mut entropy = SeededEntropy::new(6);
+        let mut make = |number, previous: Option<&EpochKey>| {
+            EpochRecord::make(statement(number), &key, previous, &readers, &session, &mut entropy).unwrap().body
+        };
+        let (one, two, three) = (make(1, None), make(1, None), make(2, Some(&key)));
+        for (a, b) in [(&one, &two), (&one, &three), (&two, &three)] {
+            assert_ne!(a.ephemeral, b.ephemeral, "each record has its own");
+            let labels = |body: &Body| body.boxes.iter().map(|found| found.label).collect::<Vec<_>>();
+            assert!(labels(a).iter().all(|label| !labels(b).contains(label)));
+        }
+        assert_eq!(one.boxes.len(), BOXES_MIN);
+    }
+
+    #[test]
     fn a_signed_record_that_leaves_the_format_is_refused() {
         decode(|_| ()).unwrap();
         type Case = (&'static str, fn(&mut Body));

@@ -1,7 +1,13 @@
 //! Who gets which keys.
 
 use bt_base::Timestamp;
-use bt_crypto::{EpochKey, KeyStore, SoftwareKeyStore};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bt_base::TreeId;
+use bt_base::label::Label;
+use bt_crypto::{
+    AgreementPublic, Credential, EpochKey, KeyError, KeyPlace, KeyStore, SharedSecret, Signature, SoftwareKeyStore,
+};
 
 use super::*;
 use crate::access::{Action, Rights};
@@ -209,6 +215,64 @@ fn a_record_with_another_number_or_predecessor_does_not_follow() {
         let result = zone.list.clone().append(record, log);
         assert!(matches!(result, Err(EpochError::Chain { number: 2 })), "{result:?}");
     }
+}
+
+/// A reader whose agreements are counted.
+struct Counted(SoftwareKeyStore, AtomicUsize);
+
+impl KeyStore for Counted {
+    fn credential(&self) -> &Credential {
+        self.0.credential()
+    }
+
+    fn sign(&self, label: Label, tree: &TreeId, message: &[u8]) -> Result<Signature, KeyError> {
+        self.0.sign(label, tree, message)
+    }
+
+    fn agree(&self, peer: &AgreementPublic) -> Result<SharedSecret, KeyError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.agree(peer)
+    }
+
+    fn place(&self) -> KeyPlace {
+        self.0.place()
+    }
+}
+
+#[test]
+fn one_of_a_thousand_readers_opens_all_epochs_with_one_agreement() {
+    let mut zone = Zone::new();
+    let reader = |number: u32| {
+        let mut seed = [0x77; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        SoftwareKeyStore::from_seed(&seed)
+    };
+    for number in 0..1000 {
+        zone.decide(grant(&reader(number), Rights::Read));
+    }
+    zone.advance(1);
+    zone.advance(2);
+    let list = EpochList::decode(&zone.world.log, &zone.list.to_bytes()).unwrap();
+    for store in [reader(0), reader(517), reader(999), store(1), store(2)] {
+        let counted = Counted(store, AtomicUsize::new(0));
+        assert_eq!(keys(&list.open_with(&counted).unwrap()), keys(&zone.keyring));
+        assert_eq!(counted.1.into_inner(), 1, "however many boxes and epochs there are");
+    }
+    let stranger = Counted(reader(1000), AtomicUsize::new(0));
+    assert!(matches!(list.open_with(&stranger), Err(EpochError::NotAReader { .. })));
+    assert_eq!(stranger.1.into_inner(), 1, "also to learn that there is none");
+}
+
+#[test]
+fn an_epoch_without_any_grant_still_has_a_box_for_the_root() {
+    let mut zone = Zone::new();
+    zone.decide(revoke(&store(2)));
+    let World { log, root, .. } = &zone.world;
+    assert_eq!(log.readers(later(1)), [*root.credential()]);
+    let by_root = session(root, &zone.world.genesis, NOW);
+    zone.list.advance(log, &mut zone.keyring, &by_root, later(1), &mut zone.entropy).unwrap();
+    assert_eq!(keys(&zone.list.open_with(root).unwrap()), keys(&zone.keyring));
+    assert!(zone.list.open_with(&store(2)).is_err());
 }
 
 #[test]
