@@ -62,6 +62,9 @@ impl Rotation {
         let genesis = identity::read_genesis(&*storage)?;
         let old = old.key_store();
         let top = identity::find_top(&*storage)?;
+        if !whoami::zones(dir)?.contains(&top) {
+            return Err(damaged(&ZoneLayout::new(&top).epochs(), "it is not there"));
+        }
         let read = |zone| Zone::read(&storage, &genesis, zone, &old);
         let zones = whoami::zones(dir)?.into_iter().map(read).collect::<Result<_, _>>()?;
         let root_file = root_file.canonicalize().map_err(|error| Failure::io("finding the root file", &error))?;

@@ -221,6 +221,8 @@ fn what_cannot_be_rotated_is_refused_before_anything_changes() {
     scene.next();
     assert!(refused(&scene, &scene.old).ends_with("is left of a rotation that changed nothing"));
     assert!(!scene.path("succession").exists());
+    let unfinished = scene.path(&format!("zones/{}", ZoneId([7; 32])));
+    fs::create_dir(&unfinished).unwrap();
     scene.begin().map(|_| ()).unwrap_err();
     fs::remove_file(scene.path("root.key.next")).unwrap();
     scene.rotate();

@@ -61,12 +61,14 @@ pub fn whoami(dir: &Path, principal: Option<Credential>) -> Result<WhoAmI, Failu
     Ok(WhoAmI { id: principal.id(), public: principal.to_string(), tree: *genesis.tree(), is_root, zones })
 }
 
-/// The zones that the directory holds. Beside theirs, `zones` has the file that names the top one.
+/// The zones that the directory holds. One without epochs, whose file is written last, was being made when a crash came:
+/// nothing leads to it.
 pub(super) fn zones(dir: &Path) -> Result<Vec<ZoneId>, Failure> {
     let path = dir.join(layout::ZONES);
     let names = || std::fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>();
     let names = names().map_err(|error| Failure::io(format_args!("reading {}", path.display()), &error))?;
-    Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+    let zones = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+    Ok(zones.filter(|zone| dir.join(ZoneLayout::new(zone).epochs()).exists()).collect())
 }
 
 fn standing(

@@ -4,7 +4,7 @@ use bt_base::{HeadHash, Revision};
 use bt_crypto::SoftwareKeyStore;
 
 use super::*;
-use crate::access::{AccessError, AccessLog, Action, LastHead, Rights};
+use crate::access::{AccessError, AccessLog, AccessRecord, Action, LastHead, Rights};
 use crate::birth::Birth;
 use crate::epoch::{EpochError, EpochList, Keyring};
 use crate::genesis::{Genesis, GenesisError};
@@ -123,6 +123,9 @@ fn records_of_another_order_place_or_tree_are_refused() {
     let earlier = SuccessionStatement { time: later(-1), ..two.statement().clone() };
     let early = Succession::sign(earlier, &second, &store(8)).unwrap();
     assert!(matches!(refused(&genesis, &[one.clone(), early]), SuccessionError::Chain { number: 2 }));
+    let after_nothing = SuccessionStatement { previous: RecordHash([1; 32]), ..one.statement().clone() };
+    let loose = Succession::sign(after_nothing, &world.root, &second).unwrap();
+    assert!(matches!(refused(&genesis, &[loose]), SuccessionError::Chain { number: 1 }));
     let other = Genesis::create(&world.root, later(1), &mut SeededEntropy::new(2)).unwrap();
     assert!(matches!(refused(&other, &[one]), SuccessionError::OtherTree { .. }));
 }
@@ -167,6 +170,9 @@ fn a_root_decides_nothing_in_a_zone_that_does_not_obey_it_yet() {
     let named_wrong =
         Action::Succeed { succession: world.genesis.newest_succession(), root: store(9).credential().id(), last: None };
     assert!(matches!(log.decide(&second, NOW, named_wrong), Err(AccessError::NotAdmin { .. })));
+    let in_its_name = log.next_statement(second.credential().id(), NOW, mark(&world.genesis, None));
+    let forged = AccessRecord::sign(&world.root, in_its_name).unwrap();
+    assert!(matches!(log.append(forged), Err(AccessError::Signature { .. })));
     log.decide(&second, NOW, mark(&world.genesis, None)).unwrap();
     let twice = log.decide(&second, NOW, mark(&world.genesis, None));
     assert!(matches!(twice, Err(AccessError::NotNewer { .. })), "{twice:?}");
