@@ -62,6 +62,8 @@ pub struct MountOptions {
     pub transport: Transport,
     /// More `-o` options, for example `dev` and `suid`.
     pub extra: Vec<String>,
+    /// The credential file of the principal to act for; the node itself without one.
+    pub principal: Option<PathBuf>,
 }
 
 impl MountOptions {
@@ -75,6 +77,9 @@ impl MountOptions {
         command.args(["-o", self.transport.option()]);
         for option in &self.extra {
             command.args(["-o", option]);
+        }
+        if let Some(principal) = &self.principal {
+            command.arg("--as").arg(principal);
         }
         if self.read_only {
             command.arg("--read-only");
@@ -102,6 +107,7 @@ impl Node {
         command.arg("mount").arg(tree.directory()).arg(mountpoint).arg("--foreground");
         options.add_to(&mut command);
         command.env("RUST_BACKTRACE", "1");
+        command.env("BT_PASSPHRASE_FILE", tree.passphrase_file());
         let mount = MountGuard::new(mountpoint);
         let mut table = MountTable::open()?;
         ensure!(table.find(mountpoint)?.is_none(), "{} is already a mount point", mountpoint.display());

@@ -50,6 +50,12 @@ impl Tree {
         &self.directory
     }
 
+    /// The file with the passphrase of its root, and of principals made for tests.
+    #[must_use]
+    pub fn passphrase_file(&self) -> &Path {
+        &self.passphrase_file
+    }
+
     /// The same tree found in another directory: a copy to damage or to roll back.
     #[must_use]
     pub fn at(&self, directory: &Path) -> Self {

@@ -6,12 +6,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use bt_crypto::{NODE_KEY_SIZE, SoftwareKeyStore};
 use bt_node::control::{Failure, wire};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::log;
 
@@ -33,9 +35,15 @@ pub struct Up {
 /// What the process in the background says once.
 pub type Report = Result<Up, Failure>;
 
-/// Starts this command again in the background and waits until the mount of `dir` is up.
-pub fn start(dir: &Path) -> Report {
-    let mut child = spawn(dir).map_err(|error| Failure::io("starting the process that serves the mount", &error))?;
+/// Starts this command again in the background and waits until the mount of `dir` is up. That process gets `key`, for
+/// whose principal it acts, over its standard input.
+pub fn start(dir: &Path, key: Option<&SoftwareKeyStore>) -> Report {
+    let failed = |error| Failure::io("starting the process that serves the mount", &error);
+    let mut child = spawn(dir, key.is_some()).map_err(failed)?;
+    if let (Some(key), Some(mut pipe)) = (key, child.stdin.take()) {
+        // A process that ended already says why below.
+        let _ = pipe.write_all(&key.encode());
+    }
     let mut pipe = child.stdout.take().expect("its standard output is a pipe");
     match wire::receive::<Report>(&mut pipe, REPORT_BYTES) {
         Ok(Some(report)) => report,
@@ -43,7 +51,7 @@ pub fn start(dir: &Path) -> Report {
     }
 }
 
-fn spawn(dir: &Path) -> io::Result<Child> {
+fn spawn(dir: &Path, with_key: bool) -> io::Result<Child> {
     // What goes wrong outside of the log (an abort, the dynamic linker) lands in the same file.
     let errors = log::append_to(&dir.join("log"))?;
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -53,7 +61,15 @@ fn spawn(dir: &Path) -> io::Result<Child> {
     // Pages are taken by the threads of the mount and given back by the committing one: with an arena for each thread,
     // glibc would keep their memory several times over.
     command.env("MALLOC_ARENA_MAX", "2");
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn()
+    let stdin = if with_key { Stdio::piped() } else { Stdio::null() };
+    command.args(arguments).stdin(stdin).stdout(Stdio::piped()).stderr(errors).spawn()
+}
+
+/// The key that the starting process sends.
+pub fn receive_key() -> Result<SoftwareKeyStore, Failure> {
+    let mut bytes = Zeroizing::new([0; NODE_KEY_SIZE]);
+    io::stdin().lock().read_exact(&mut *bytes).map_err(|error| Failure::io("receiving the principal's key", &error))?;
+    SoftwareKeyStore::decode(&*bytes).map_err(|error| Failure::problem(error.to_string(), ""))
 }
 
 fn died(mut child: Child, dir: &Path) -> Failure {

@@ -34,23 +34,29 @@ pub fn change(
 ) -> Result<AccessReport, Failure> {
     let signer: Arc<dyn KeyStore> = Arc::new(signer.open(dir)?);
     let mut target = Target::find_for(dir, signer.clone())?;
-    let changed = try_change(&mut target, path, &*signer, &decide);
+    let changed = change_in(&mut target, path, &*signer, &decide);
     let closed = target.close();
     let report = changed?;
     closed.map(|()| report)
 }
 
-fn try_change(
+/// Who may do what in the zone at `path`, asked of an open target.
+pub fn show_in(target: &mut Target, path: &str) -> Result<AccessReport, Failure> {
+    match target.call(Request::AccessShow { path: path.to_owned() })? {
+        Response::Access(report) => Ok(*report),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// As [`change`], with a target that is open.
+pub fn change_in(
     target: &mut Target,
     path: &str,
     signer: &dyn KeyStore,
     decide: &dyn Fn(&mut NextRecords<'_>, &AccessReport) -> Result<(), Failure>,
 ) -> Result<AccessReport, Failure> {
     for _ in 0..TRIES {
-        let report = match target.call(Request::AccessShow { path: path.to_owned() })? {
-            Response::Access(report) => *report,
-            other => return Err(unexpected(&other)),
-        };
+        let report = show_in(target, path)?;
         let mut next = NextRecords::new(&report, signer);
         decide(&mut next, &report)?;
         let append = Request::AccessAppend { path: path.to_owned(), zone: report.zone, records: next.finish() };

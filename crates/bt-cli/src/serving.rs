@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bt_crypto::KeyStore;
 use bt_node::Node;
 use bt_node::control::{Daemon, Failure, Request, Response, Service, bind, serve};
 use bt_node::options::{MountOptions, OpenOptions};
@@ -24,12 +25,17 @@ pub struct Plan {
     pub open: OpenOptions,
     /// How it is mounted.
     pub mount: MountOptions,
+    /// Whom the node acts for; none for itself.
+    pub who: Option<Arc<dyn KeyStore>>,
 }
 
 /// Serves until the mount is gone and everything is committed. `up` is called once when the mount is up; when it
 /// fails, nobody waits for the mount any more and it is taken away again.
 pub fn run(plan: &Plan, up: impl FnOnce(Up) -> std::io::Result<()>) -> Result<(), Failure> {
-    let node = Node::open(&plan.dir, &plan.open)?;
+    let node = match &plan.who {
+        Some(who) => Node::open_as(&plan.dir, &plan.open, who.clone())?,
+        None => Node::open(&plan.dir, &plan.open)?,
+    };
     let listener = bind(&plan.dir)?;
     let mounted = node.mount(&plan.mountpoint, &plan.mount)?;
     let service: Arc<dyn Service> = Arc::<Node>::clone(&node);

@@ -17,6 +17,10 @@ impl Node {
     /// The zone that is entered at `path`.
     pub(crate) fn zone_at(&self, path: &str) -> Result<Arc<Engine>, Failure> {
         match self.zones.resolve(path.as_bytes())? {
+            (_, engine, ROOT_INODE) if self.zones.is_made_root(&engine.identity.zone()) => Err(Failure::refused(
+                "the zone at the top cannot be read by whom this node acts for",
+                "name a zone below it, or ask where the tree is mounted by one who may read it",
+            )),
             (_, engine, ROOT_INODE) => Ok(engine),
             _ => Err(Failure::refused(
                 format!("{path} is not a zone of its own"),

@@ -133,7 +133,8 @@ impl ZoneIdentity {
     }
 }
 
-fn not_opened(node: &NodeIdentity, error: &EpochError) -> Failure {
+/// Why the keys of a zone do not open.
+pub(crate) fn not_opened(node: &NodeIdentity, error: &EpochError) -> Failure {
     let other = || {
         let what = format!("the zone's keys do not open for node {}: {error}", node.principal().short());
         Failure::refused(what, "use the node.key that was admitted to this tree")

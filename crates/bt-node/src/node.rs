@@ -10,12 +10,12 @@ use bt_store::{DirLock, FileStorage, Storage};
 use crate::control::report::{CheckReport, MountStatus};
 use crate::control::{Failure, FailureKind, OnProgress};
 use crate::engine::{Committer, Engine};
-use crate::identity::{NodeIdentity, ZoneIdentity, load_top};
+use crate::identity::NodeIdentity;
 use crate::mountfs::MountedTree;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::rollback::{self, Stepper};
 use crate::system::now;
-use crate::zones::{Keeper, Zones, check_directory};
+use crate::zones::{Keeper, Zones, check_directory, open_top};
 
 /// A node whose directory is open, and locked against others.
 pub struct Node {
@@ -41,29 +41,29 @@ impl Node {
     /// Opens the directory `dir`: takes its lock, verifies its records, recovers what a crash left.
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Arc<Self>, Failure> {
         let (lock, storage) = open_storage(dir)?;
-        let identity = load_top(&*storage)?;
-        Self::start(dir, lock, storage, identity, options)
+        let node = NodeIdentity::load(&*storage)?;
+        Self::start(dir, lock, storage, node, options)
     }
 
-    /// As [`Node::open`], acting for another principal than the node.
+    /// As [`Node::open`], acting for another principal than the node. One that may not read the zone at the top gets a
+    /// root directory made of the zones that it may read.
     pub fn open_as(dir: &Path, options: &OpenOptions, who: Arc<dyn KeyStore>) -> Result<Arc<Self>, Failure> {
         let (lock, storage) = open_storage(dir)?;
-        let node = Arc::new(NodeIdentity::load_as(&*storage, who)?);
-        let identity = ZoneIdentity::load_top(&*storage, node)?;
-        Self::start(dir, lock, storage, identity, options)
+        let node = NodeIdentity::load_as(&*storage, who)?;
+        Self::start(dir, lock, storage, node, options)
     }
 
     fn start(
         dir: &Path,
         lock: DirLock,
         storage: Arc<dyn Storage>,
-        identity: ZoneIdentity,
+        node: NodeIdentity,
         options: &OpenOptions,
     ) -> Result<Arc<Self>, Failure> {
-        let node = identity.node.clone();
+        let node = Arc::new(node);
         rollback::load(&*storage, &node)?;
-        let engine = Engine::open(storage.clone(), identity, options)?;
-        let zones = Arc::new(Zones::new(storage.clone(), engine.clone(), options)?);
+        let engine = open_top(&storage, &node, options)?;
+        let zones = Arc::new(Zones::new(storage.clone(), node.clone(), engine.clone(), options)?);
         let stepper = if options.read_only { None } else { Stepper::start(storage, node)? };
         let committer = if options.read_only {
             None
@@ -90,7 +90,8 @@ impl Node {
 
     /// Mounts the zone on a directory; returns when the mount answers.
     pub fn mount(self: &Arc<Self>, mountpoint: &Path, options: &MountOptions) -> Result<Mounted, Failure> {
-        let read_only = options.read_only || self.engine.is_read_only();
+        // Where the principal may not write, the zone says so: it may write others below.
+        let read_only = options.read_only || self.zones.is_read_only();
         let fs = Arc::new(MountedTree::new(self.zones.clone(), read_only));
         let fuse = bt_fuse::MountOptions {
             source_name: self.dir.display().to_string(),

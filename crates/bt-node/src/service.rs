@@ -2,10 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use bt_tree::schema::ROOT_INODE;
 use bt_tree::zone::SnapshotRecord;
 
 use crate::control::limits::LOG_HEADS;
 use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
+use crate::control::zone::ZoneTerms;
 use crate::control::{Failure, OnProgress, Progress, Request, Response, Service};
 use crate::error::EngineError;
 use crate::node::Node;
@@ -25,13 +27,14 @@ impl Service for Node {
             Request::InspectBlock { segment, index } => {
                 Ok(Response::Block(Box::new(self.engine.inspect_block(&segment, index)?)))
             }
-            Request::Reclaim { all } => Ok(Response::Reclaimed(self.engine.reclaim(all, progress)?)),
+            Request::Reclaim { all } => Ok(Response::Reclaimed(self.zones.reclaim(all, progress)?)),
             Request::AccessShow { path } => self.show_access(&path),
             Request::AccessAppend { path, zone, records } => self.append_access(&path, &zone, &records),
             Request::Log { path, last } => {
                 let last = (last as usize).min(LOG_HEADS);
                 Ok(Response::Log(Box::new(self.zone_at(&path)?.log(last)?)))
             }
+            Request::ZoneTerms { path } => self.zone_terms(&path),
             Request::ZoneMake { path, birth, access } => self.make_zone(&path, &birth, &access, progress),
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),
@@ -48,7 +51,8 @@ fn failed(what: &str) -> impl Fn(EngineError) -> Failure {
 impl Node {
     fn status(&self) -> Result<StatusReport, Failure> {
         let engine = &self.engine;
-        let identity = &engine.identity;
+        let (identity, node) = (&engine.identity, self.zones.node());
+        let (capacity_bytes, available_bytes) = self.zones.room();
         let usage = engine.containers.usage();
         let state = engine.state();
         let snapshots = engine.snapshot_records().map_err(failed("listing snapshots"))?;
@@ -57,10 +61,12 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             dir: escape(self.dir.as_os_str().as_encoded_bytes()),
-            tree: *identity.tree(),
+            tree: *node.tree(),
             zone: identity.zone(),
-            node: identity.node.principal(),
-            node_key: identity.node.key.status(),
+            zones: self.zones.slots().len() as u64,
+            open_zones: self.zones.open_zones().len() as u64 - 1,
+            node: node.principal(),
+            node_key: node.key.status(),
             mount: self.mount.lock().expect("no panic under this lock").clone(),
             read_only: engine.stopped().map(str::to_owned),
             revision: state.revision,
@@ -69,8 +75,8 @@ impl Node {
             inodes: engine.inode_count(),
             snapshots: snapshots.len() as u64,
             space: Space {
-                capacity_bytes: engine.capacity(),
-                available_bytes: engine.available(),
+                capacity_bytes,
+                available_bytes,
                 live_bytes: live,
                 dead_bytes: usage.segment_bytes.saturating_sub(live),
                 segments: usage.segments,
@@ -94,6 +100,15 @@ impl Node {
             }
         }
         Ok(Response::Synced { revision })
+    }
+
+    fn zone_terms(&self, path: &str) -> Result<Response, Failure> {
+        let (_, engine, inode) = self.zones.resolve(path.as_bytes())?;
+        let (identity, node) = (&engine.identity, self.zones.node());
+        let own = [*node.who.credential(), *node.key.store().credential()];
+        let access = &identity.rights.now().access;
+        let terms = ZoneTerms::new(inode == ROOT_INODE, &node.genesis, &identity.birth, access, &own);
+        Ok(Response::Terms(Box::new(terms)))
     }
 
     fn make_zone(

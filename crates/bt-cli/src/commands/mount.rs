@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use bt_crypto::KeyStore;
 use bt_node::control::{Client, Failure, Request, Response};
 use bt_node::options::{MountOptions, OpenOptions, Transport};
 use rustix::io::Errno;
@@ -12,6 +14,7 @@ use rustix::io::Errno;
 use crate::detach::detach;
 use crate::output::note;
 use crate::serving::Plan;
+use crate::signer::open_principal;
 use crate::{End, Outcome, background, log, mounts, serving, target, units};
 
 /// Mount a tree.
@@ -30,6 +33,12 @@ pub struct Mount {
     /// Change nothing, neither on the mount nor in DIR
     #[arg(long)]
     read_only: bool,
+    /// Act for the principal of this credential file, and not for the node: what it may not read answers EACCES
+    #[arg(long = "as", value_name = "FILE")]
+    principal: Option<PathBuf>,
+    /// A file with the passphrase of that credential; else BT_PASSPHRASE_FILE names one, else it is asked for
+    #[arg(long, value_name = "FILE", requires = "principal")]
+    passphrase_file: Option<PathBuf>,
     /// Let other users in; modes and ACLs decide what they may do
     #[arg(long)]
     allow_other: bool,
@@ -83,19 +92,26 @@ fn memory_bytes(text: &str) -> Result<u64, String> {
 
 /// Runs the command.
 pub fn run(arguments: &Mount) -> Outcome {
-    let plan = plan(arguments);
+    let mut plan = plan(arguments);
     if arguments.report {
+        if arguments.principal.is_some() {
+            plan.who = Some(Arc::new(background::receive_key()?));
+        }
         return serve_in_background(&plan);
     }
     target::check_dir(&plan.dir)?;
     refuse_second_mount(&plan)?;
     check_mountpoint(&plan)?;
     check_rights(&plan.mount)?;
+    // Only the key reaches the process that serves, never the passphrase.
+    let principal = arguments.principal.as_deref();
+    let key = principal.map(|file| open_principal(file, arguments.passphrase_file.as_deref())).transpose()?;
     if arguments.foreground {
         log::to_stderr()?;
+        plan.who = key.map(|key| -> Arc<dyn KeyStore> { Arc::new(key) });
         return Ok(serving::run(&plan, |_| Ok(()))?);
     }
-    let up = background::start(&plan.dir)?;
+    let up = background::start(&plan.dir, key.as_ref())?;
     let (dir, mountpoint) = (plan.dir.display(), plan.mountpoint.display());
     note(&format!("{dir} is mounted at {mountpoint} (process {}, transport {})", up.pid, up.transport));
     Ok(())
@@ -115,7 +131,13 @@ fn plan(arguments: &Mount) -> Plan {
         }
     }
     mount.read_only = open.read_only;
-    Plan { dir: mounts::place(&arguments.dir), mountpoint: mounts::place(&arguments.mountpoint), open, mount }
+    Plan {
+        dir: mounts::place(&arguments.dir),
+        mountpoint: mounts::place(&arguments.mountpoint),
+        open,
+        mount,
+        who: None,
+    }
 }
 
 /// Everything that is said goes to the log and, until the mount is up, to the starting process.

@@ -57,6 +57,7 @@ fn text(status: &StatusReport) -> String {
         ("mounted", mount),
         ("revision", format!("{}, committed {}, epoch {}", status.revision, time(status.committed), status.epoch)),
         ("inodes", status.inodes.to_string()),
+        ("zones below", format!("{}, {} of them open", status.zones, status.open_zones)),
         ("snapshots", status.snapshots.to_string()),
         ("space", format!("{} available of {}", bytes(space.available_bytes), bytes(space.capacity_bytes))),
         (

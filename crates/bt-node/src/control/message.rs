@@ -9,6 +9,7 @@ use super::log::LogReport;
 use super::report::{
     BlockReport, CheckReport, DiffReport, HeadReport, ReclaimReport, SegmentReport, SnapshotInfo, StatusReport,
 };
+use super::zone::ZoneTerms;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,11 @@ pub enum Request {
         /// So many of the newest heads.
         last: u32,
     },
+    /// What a zone made at a path begins with. Answer: [`Response::Terms`].
+    ZoneTerms {
+        /// A directory, from the top of the tree.
+        path: String,
+    },
     /// Make a zone of a directory, with all that is in it. Answer: [`Response::ZoneMade`].
     ZoneMake {
         /// The directory, from the top of the tree.
@@ -130,6 +136,8 @@ pub enum Response {
     Access(Box<AccessReport>),
     /// To [`Request::Log`].
     Log(Box<LogReport>),
+    /// To [`Request::ZoneTerms`].
+    Terms(Box<ZoneTerms>),
     /// To [`Request::ZoneMake`].
     ZoneMade {
         /// The zone.

@@ -23,6 +23,7 @@ pub mod message;
 pub mod report;
 pub mod server;
 pub mod wire;
+pub mod zone;
 
 use std::ops::ControlFlow;
 

@@ -16,8 +16,12 @@ pub struct StatusReport {
     pub dir: String,
     /// The tree.
     pub tree: TreeId,
-    /// The zone that is served.
+    /// The zone at the top, which the figures below are of.
     pub zone: ZoneId,
+    /// Zones below the top in the node's directory.
+    pub zones: u64,
+    /// Those of them that are open.
+    pub open_zones: u64,
     /// The principal of the node.
     pub node: PrincipalId,
     /// Where the node's key is.

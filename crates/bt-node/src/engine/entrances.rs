@@ -88,6 +88,11 @@ impl Engine {
         self.read().entrances().iter().map(|(inode, zone)| (*inode, *zone)).collect()
     }
 
+    /// The name that the zone goes by where its parent cannot be read.
+    pub(crate) fn label(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.read().label(&self.source)?)
+    }
+
     /// The directory that a directory is in, and its name there; none for the root.
     pub(crate) fn name_of_directory(&self, inode: u64) -> Result<Option<(u64, Vec<u8>)>> {
         Ok(self.read().name_of_directory(&self.source, inode)?)

@@ -413,11 +413,12 @@ impl FileSystem for MountedTree {
 
     fn statfs(&self) -> Result<StatFs> {
         let block = 4096;
-        let free = self.engine.available() / block;
+        let (capacity, available) = self.zones.room();
+        let free = available / block;
         let used: u64 = self.zones.open_zones().iter().map(|(_, zone)| zone.inode_count()).sum();
         Ok(StatFs {
             block_size: block as u32,
-            blocks: self.engine.capacity() / block,
+            blocks: capacity / block,
             blocks_free: free,
             blocks_available: free,
             files: used + free,

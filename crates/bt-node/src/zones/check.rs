@@ -23,9 +23,12 @@ impl Zones {
         let mut all = All::default();
         all.add(self.top().identity.zone(), None, self.top().check(deep, progress)?);
         while let Some((parent, zone)) = all.next() {
+            let in_made_root = self.is_made_root(&parent);
             let slot = self.slot_of(&zone, false)?;
             match self.engine(slot) {
-                Ok(engine) if engine.identity.birth.parent() != Some(&parent) => all.misplaced(&zone, &parent),
+                Ok(engine) if !in_made_root && engine.identity.birth.parent() != Some(&parent) => {
+                    all.misplaced(&zone, &parent)
+                }
                 Ok(engine) => all.add(zone, Some(&zone), engine.check(deep, progress)?),
                 Err(EnterError::Denied) => {}
                 // It may be too damaged to be opened.

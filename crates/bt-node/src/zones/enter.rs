@@ -55,8 +55,8 @@ impl Zones {
         let zone = around.entrance(directory).ok_or(EnterError::Unknown)?;
         let slot = self.slot_of(&zone, false).map_err(EnterError::Failed)?;
         let engine = self.engine(slot)?;
-        let (born_in, entered_in) = (engine.identity.birth.parent().copied(), around.identity.zone());
-        if born_in != Some(entered_in) {
+        if !self.fits(&engine, around) {
+            let (born_in, entered_in) = (engine.identity.birth.parent(), around.identity.zone());
             let born_in = born_in.map_or_else(|| "none".to_owned(), |zone| zone.to_string());
             return Err(EnterError::Misplaced { zone, born_in, entered_in });
         }

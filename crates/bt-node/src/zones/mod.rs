@@ -6,25 +6,29 @@
 //!
 //! # Invariants
 //!
-//! * A zone is entered only where its birth record names the zone that the entrance is in.
+//! * A zone is entered only where its birth record names the zone that the entrance is in, or in the root directory made
+//!   for a principal that may not read the zone at the top.
 //! * An engine is closed only while nobody else has a reference to it: an operation holds one from its first look to
 //!   its reply.
 //! * The table's lock is never held while a zone is opened, closed or worked in.
 
+mod above;
 mod check;
 mod enter;
 mod fill;
 mod keeper;
 mod leftovers;
+mod make;
 mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use above::open_top;
 pub(crate) use check::check_directory;
 pub(crate) use enter::EnterError;
-pub(crate) use fill::NewZone;
 pub(crate) use keeper::Keeper;
+pub(crate) use make::NewZone;
 pub(crate) use table::Zones;
 
 use std::time::Duration;

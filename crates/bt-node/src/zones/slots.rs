@@ -142,6 +142,35 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_as_it_ever_was() {
+        let mut list = SlotList::default();
+        for byte in [1, 2, 3] {
+            list.add(slotted(byte, byte == 3));
+        }
+        list.remove(1);
+        let (two, three) = ("02".repeat(32), "03".repeat(32));
+        let text = format!("blocktree zone slots, version 1\n-\n{two}\n{three} filling\n");
+        assert_eq!(list.encode(), text.as_bytes());
+        assert_eq!(SlotList::decode(text.as_bytes()), Some(list));
+    }
+
+    #[test]
+    fn changed_bytes_are_refused_or_another_list() {
+        let mut list = SlotList::default();
+        list.add(slotted(7, true));
+        list.add(slotted(8, false));
+        let good = list.encode();
+        for len in 0..good.len() {
+            assert_ne!(SlotList::decode(&good[..len]).as_ref(), Some(&list), "{len} bytes");
+        }
+        for bit in 0..good.len() * 8 {
+            let mut changed = good.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(SlotList::decode(&changed).as_ref(), Some(&list), "bit {bit}");
+        }
+    }
+
+    #[test]
     fn a_damaged_file_is_refused() {
         let mut list = SlotList::default();
         list.add(slotted(7, true));

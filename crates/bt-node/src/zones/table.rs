@@ -12,9 +12,11 @@ use bt_vfs::LookupCounts;
 use super::enter::EnterError;
 use super::slots::{SlotList, Slotted};
 use super::{MEMORY_SHARE, OPEN_ZONES};
-use crate::control::Failure;
+use crate::control::report::ReclaimReport;
+use crate::control::{Failure, OnProgress};
 use crate::engine::{Committer, Engine};
 use crate::identity::{NodeIdentity, ZoneRecords};
+use crate::layout::ZoneLayout;
 use crate::options::OpenOptions;
 
 /// All zones of a node.
@@ -23,6 +25,8 @@ pub(crate) struct Zones {
     pub(super) node: Arc<NodeIdentity>,
     pub(super) options: OpenOptions,
     pub(super) top: Arc<Engine>,
+    /// The top is the root directory made for a principal that may not read the real one.
+    is_above: bool,
     table: Mutex<Table>,
     /// A zone was opened or closed.
     moved: Condvar,
@@ -62,13 +66,19 @@ impl OpenZone {
 }
 
 impl Zones {
-    /// The zones of a node whose top zone is open.
-    pub(crate) fn new(storage: Arc<dyn Storage>, top: Arc<Engine>, options: &OpenOptions) -> Result<Self, Failure> {
+    /// The zones of a node whose top zone is open, or for whose principal a root directory was made.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        node: Arc<NodeIdentity>,
+        top: Arc<Engine>,
+        options: &OpenOptions,
+    ) -> Result<Self, Failure> {
         let slots = SlotList::load(&*storage)?;
         let (states, places, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             storage,
-            node: top.identity.node.clone(),
+            is_above: node.tree() != top.identity.tree(),
+            node,
             options: options.clone(),
             top,
             table: Mutex::new(Table { slots, states, places, held }),
@@ -77,9 +87,37 @@ impl Zones {
         })
     }
 
+    /// The tree, and the principal that the node acts for.
+    pub(crate) fn node(&self) -> &NodeIdentity {
+        &self.node
+    }
+
     /// The zone at the tree's top.
     pub(crate) fn top(&self) -> &Arc<Engine> {
         &self.top
+    }
+
+    /// Whether the node was opened for reading only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// Whether a zone is the root directory that was made.
+    pub(crate) fn is_made_root(&self, zone: &ZoneId) -> bool {
+        self.is_above && *zone == self.top.identity.zone()
+    }
+
+    /// Whether a zone may be entered in another.
+    pub(super) fn fits(&self, zone: &Engine, around: &Engine) -> bool {
+        self.is_made_root(&around.identity.zone()) || zone.identity.birth.parent() == Some(&around.identity.zone())
+    }
+
+    /// The size of the disk and what can still be written to it, in bytes.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        match self.storage.space() {
+            Ok(space) if self.is_above => (space.total, space.free),
+            _ => (self.top.capacity(), self.top.available()),
+        }
     }
 
     /// The mount is up.
@@ -171,6 +209,12 @@ impl Zones {
         if let Some(slot) = table.slots.find(zone) {
             return Ok(slot);
         }
+        if !filling && !self.storage.exists(&ZoneLayout::new(zone).birth()).unwrap_or(false) {
+            return Err(Failure::problem(
+                format!("zone {zone} is not in this node's directory"),
+                "bring its files back",
+            ));
+        }
         let slot = table.slots.add(Slotted { zone: *zone, filling }).ok_or_else(|| {
             Failure::refused("the node has no slot left for another zone", "zones that are gone leave theirs")
         })?;
@@ -200,6 +244,32 @@ impl Zones {
             _ => None,
         });
         std::iter::once((0, self.top.clone())).chain(open).collect()
+    }
+
+    /// The slots of all zones below the top.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.table().slots.zones().filter(|(_, slotted)| !slotted.filling).map(|(slot, _)| slot).collect()
+    }
+
+    /// Gives space back in every zone that the node's principal may write.
+    pub(crate) fn reclaim(&self, all: bool, progress: OnProgress<'_>) -> Result<ReclaimReport, Failure> {
+        let mut sum = ReclaimReport::default();
+        for slot in std::iter::once(0).chain(self.slots()) {
+            let zone = match self.engine(slot) {
+                Ok(zone) => zone,
+                Err(EnterError::Denied) => continue,
+                Err(error) => return Err(Failure::problem(error.to_string(), "run `bt check`")),
+            };
+            if zone.is_read_only() {
+                continue;
+            }
+            let done = zone.reclaim(all, progress)?;
+            sum.examined += done.examined;
+            sum.dropped += done.dropped;
+            sum.moved_bytes += done.moved_bytes;
+            sum.freed_bytes += done.freed_bytes;
+        }
+        Ok(sum)
     }
 
     /// The kernel lets a node of a zone go, which may be closed.

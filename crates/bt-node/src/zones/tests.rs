@@ -9,10 +9,9 @@ use bt_fuse::{Caller, DirSink, Entry, Errno, FileSystem, SetAttr};
 use bt_store::{MemoryStorage, Storage};
 use bt_tree::{AccessLog, Action, Birth, Rights};
 
-use super::{NewZone, Zones};
+use super::{NewZone, Zones, open_top};
 use crate::control::{Failure, Progress};
-use crate::engine::Engine;
-use crate::identity::{NodeIdentity, ZoneIdentity};
+use crate::identity::NodeIdentity;
 use crate::mountfs::MountedTree;
 use crate::options::{InitOptions, NodeKeyOptions, OpenOptions};
 use crate::system::{SystemEntropy, now};
@@ -46,9 +45,9 @@ impl Bed {
             Some(who) => NodeIdentity::load_as(&storage, who).unwrap(),
             None => NodeIdentity::load(&storage).unwrap(),
         };
-        let identity = ZoneIdentity::load_top(&storage, Arc::new(node)).unwrap();
-        let top = Engine::open(shared.clone(), identity, &OpenOptions::default()).unwrap();
-        let zones = Arc::new(Zones::new(shared, top, &OpenOptions::default()).unwrap());
+        let node = Arc::new(node);
+        let top = open_top(&shared, &node, &OpenOptions::default()).unwrap();
+        let zones = Arc::new(Zones::new(shared, node, top, &OpenOptions::default()).unwrap());
         zones.remove_leftovers().unwrap();
         let mount = MountedTree::new(zones.clone(), false);
         Self { storage, root, zones, mount }
@@ -406,5 +405,31 @@ fn zones_that_nobody_uses_are_closed_and_opened_again() {
     assert_eq!(bed.content(held), b"zone 0");
     bed.mount.forget(held, 100);
     assert_eq!(bed.mount.getattr(held).unwrap_err(), Errno::ESTALE);
+    bed.expect_clean();
+}
+
+#[test]
+fn who_may_not_read_the_top_gets_a_root_of_what_it_may() {
+    let bed = Bed::new();
+    let reader = Arc::new(principal(5));
+    let work = bed.directory(ROOT, "work");
+    bed.file(work, "file", b"content");
+    let inner = bed.directory(work, "inner");
+    bed.file(inner, "deep", b"deep");
+    bed.share("work", Some((&reader, Rights::Write))).unwrap();
+    bed.share("work/inner", Some((&reader, Rights::Read))).unwrap();
+    bed.directory(ROOT, "secret");
+    bed.share("secret", None).unwrap();
+    let number = bed.node("work/file");
+    let bed = bed.reopen(Some(reader));
+    assert_eq!(bed.list(ROOT).unwrap(), ["work"]);
+    assert_eq!(bed.node("work/file"), number, "numbers are the same for everyone");
+    bed.mount.write(&CALLER, number, 7, b" and more", false).unwrap();
+    assert_eq!(bed.content(bed.node("work/inner/deep")), b"deep");
+    assert_eq!(bed.mount.mkdir(&CALLER, ROOT, b"x", DIRECTORY, 0).unwrap_err(), Errno::EROFS);
+    assert_eq!(bed.lookup(ROOT, "secret").unwrap_err(), Errno::ENOENT);
+    bed.expect_clean();
+    let bed = bed.reopen(None);
+    assert_eq!(bed.content(bed.node("work/file")), b"content and more");
     bed.expect_clean();
 }

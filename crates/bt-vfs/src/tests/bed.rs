@@ -212,6 +212,18 @@ impl Bed {
     }
 
     pub(super) fn finish_commit(&mut self, committing: Committing) {
+        self.publish(committing);
+        self.check();
+    }
+
+    /// A commit of a state that need not be whole; returns what a check says of it.
+    pub(super) fn commit_damaged(&mut self) -> Vec<String> {
+        let committing = self.begin_commit();
+        self.publish(committing);
+        self.flaws().into_iter().map(|flaw| flaw.what).collect()
+    }
+
+    fn publish(&mut self, committing: Committing) {
         let FrozenVfs { zone, covered } = committing.0;
         let mut sealer = Sealer::new(&self.memory, zone.revision, true);
         let root = zone.tree.seal(&mut sealer).expect("memory takes everything").expect("a zone has records");
@@ -223,7 +235,6 @@ impl Bed {
         for segment in std::mem::replace(&mut self.dropping, zone.released) {
             self.memory.segments.borrow_mut().remove(&segment).expect("a segment is released once");
         }
-        self.check();
     }
 
     pub(super) fn commit(&mut self) {
@@ -233,6 +244,11 @@ impl Bed {
 
     /// Whether the newest head's state is whole.
     fn check(&self) {
+        let (flaws, head) = (self.flaws(), self.head.as_ref().expect("a commit published it"));
+        assert!(flaws.is_empty(), "the state of revision {} is not whole: {flaws:#?}", head.revision);
+    }
+
+    fn flaws(&self) -> Vec<Flaw> {
         let head = self.head.as_ref().expect("a commit published it");
         let mut references = References::new();
         references.add_unaccounted(&head.unaccounted);
@@ -240,7 +256,7 @@ impl Bed {
         let mut findings = Findings::default();
         check_state(&self.memory, &tree, true, &mut references, &mut findings);
         references.compare(true, &mut |flaw| findings.0.push(flaw));
-        assert!(findings.0.is_empty(), "the state of revision {} is not whole: {:#?}", head.revision, findings.0);
+        findings.0
     }
 
     /// Throws away what is in memory alone and recovers from the newest head and the journal.

@@ -1,7 +1,7 @@
 //! Directories in whose place other zones are entered.
 
 use bt_base::ZoneId;
-use bt_tree::schema::ROOT_INODE;
+use bt_tree::schema::{Key, ROOT_INODE};
 
 use super::bed::Bed;
 use crate::error::{Refusal, VfsError};
@@ -127,4 +127,40 @@ fn an_entrance_survives_a_crash_when_its_record_is_in_the_journal() {
             assert_eq!(bed.read(file, 0, 7), b"content");
         }
     }
+}
+
+#[test]
+fn a_check_finds_entrances_that_are_none() {
+    let expect = |part: &str, damage: &dyn Fn(&mut Bed, u64)| {
+        let mut bed = Bed::new();
+        make(&mut bed, ROOT_INODE, b"shared", DIRECTORY | 0o755);
+        let Entered { placeholder, nameless } = enter(&mut bed, b"shared");
+        free_all(&mut bed, nameless);
+        bed.commit();
+        damage(&mut bed, placeholder);
+        bed.vfs.changed = true;
+        let flaws = bed.commit_damaged();
+        assert!(flaws.iter().any(|flaw| flaw.contains(part)), "{part}: {flaws:?}");
+    };
+    expect("which is not recorded", &|bed, inode| {
+        bed.vfs.zone.remove(&bed.memory, &Key::entrance(inode)).unwrap();
+    });
+    expect("says it is none", &|bed, inode| {
+        bed.vfs.edit_inode(&bed.memory, inode, |inode| inode.is_entrance = false).unwrap();
+    });
+    expect("does not exist", &|bed, _| {
+        bed.vfs.zone.put(&bed.memory, &Key::entrance(999), &ZONE.0).unwrap();
+    });
+    expect("holds 1 entries", &|bed, inode| {
+        bed.vfs.edit_inode(&bed.memory, inode, |inode| inode.entries = 1).unwrap();
+    });
+    expect("is no directory", &|bed, inode| {
+        bed.vfs.edit_inode(&bed.memory, inode, |inode| inode.mode = REGULAR | 0o644).unwrap();
+    });
+    expect("does not follow its format", &|bed, inode| {
+        bed.vfs.zone.put(&bed.memory, &Key::entrance(inode), &[1; 31]).unwrap();
+    });
+    expect("no directory can have", &|bed, _| {
+        bed.vfs.zone.put(&bed.memory, &Key::label(), b"a/b").unwrap();
+    });
 }
