@@ -98,7 +98,7 @@ fn who_is_no_admin_shares_nothing_and_what_is_no_zone_has_no_rights() {
     assert!(said.contains("not an admin"), "{said}");
     assert_eq!(scene.may(&bob).unwrap()["right"], "write");
     let said = scene.refused(&["access", "list", "tree", "/no/zone"]);
-    assert!(said.contains("not a zone of its own"), "{said}");
+    assert!(said.contains("/no/zone does not exist"), "{said}");
 }
 
 #[test]
@@ -115,6 +115,11 @@ fn rights_change_under_a_mount() {
     scene.fine(&["revoke", "mnt", "--from", &bob]);
     assert_eq!(epoch(&scene), 3);
     fs::write(scene.path("mnt/file"), "after").unwrap();
+    let said = scene.fine(&["rekey", "mnt", "--now"]);
+    assert!(said.ends_with("nothing is left under earlier keys\n"), "{said}");
+    let log = scene.json(&["log", "mnt"]);
+    assert!(log["heads"].as_array().unwrap().iter().any(|head| head["epoch"] == 3), "{log}");
+    assert!(scene.fine(&["log", "mnt", "--last", "2"]).contains("earlier heads are kept"));
     scene.fine(&["unmount", "mnt"]);
     scene.fine(&["check", "tree"]);
     scene.fine(&["mount", "tree", "mnt"]);

@@ -30,6 +30,7 @@ impl Service for Node {
             Request::Reclaim { all } => Ok(Response::Reclaimed(self.zones.reclaim(all, progress)?)),
             Request::AccessShow { path } => self.show_access(&path),
             Request::AccessAppend { path, zone, records } => self.append_access(&path, &zone, &records),
+            Request::Rekey { path, now } => Ok(Response::Rekeyed(self.zone_at(&path)?.rekey(now, progress)?)),
             Request::Log { path, last } => {
                 let last = (last as usize).min(LOG_HEADS);
                 Ok(Response::Log(Box::new(self.zone_at(&path)?.log(last)?)))

@@ -248,7 +248,7 @@ impl Vfs {
         Ok(())
     }
 
-    fn put_extent(&mut self, source: &dyn Source, inode: u64, first: u64, extent: &Extent) -> Result<()> {
+    pub(crate) fn put_extent(&mut self, source: &dyn Source, inode: u64, first: u64, extent: &Extent) -> Result<()> {
         self.changed = true;
         let key = Key::extent(inode, first);
         if extent.is_hole() {

@@ -32,6 +32,7 @@ pub mod op;
 mod pages;
 mod ranges;
 mod read;
+mod rekey;
 mod replay;
 mod share;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use lookups::LookupCounts;
 pub use names::{Creator, RenameFlags};
 pub use pages::Bytes;
 pub use read::{Piece, Seek, read_tree, seek_tree};
+pub use rekey::{ContentPlace, Moved, OldSlot};
 pub use replay::{BlocksOf, Replay};
 pub use share::ShareRange;
 pub use vfs::{FrozenVfs, Vfs};

@@ -12,6 +12,7 @@ pub(crate) mod mount;
 pub(crate) mod node;
 pub(crate) mod principal;
 pub(crate) mod reclaim;
+pub(crate) mod rekey;
 pub(crate) mod revoke;
 pub(crate) mod root;
 pub(crate) mod share;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Share(arguments) => share::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Access(arguments) => access::run(&arguments),
+        Command::Rekey(arguments) => rekey::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Principal(arguments) => principal::run(&arguments),
         Command::Root(arguments) => root::run(&arguments),

@@ -15,8 +15,8 @@ use crate::signer::SignerOptions;
 /// Take all rights in a zone from a principal.
 ///
 /// What it wrote until now stays; what it signs later is refused and shown by `bt log` and `bt check`. It keeps what it
-/// has read, and can open what was there until now wherever it finds it; everything written from now on is under keys
-/// that it does not get.
+/// has read, and can open what was there until now wherever it finds it, until that is sealed anew (`bt rekey`);
+/// everything written from now on is under keys that it does not get.
 #[derive(Debug, clap::Args)]
 pub struct Revoke {
     /// The node's directory, or the mount point

@@ -7,7 +7,8 @@ use super::Failure;
 use super::access::AccessReport;
 use super::log::LogReport;
 use super::report::{
-    BlockReport, CheckReport, DiffReport, HeadReport, ReclaimReport, SegmentReport, SnapshotInfo, StatusReport,
+    BlockReport, CheckReport, DiffReport, HeadReport, ReclaimReport, RekeyReport, SegmentReport, SnapshotInfo,
+    StatusReport,
 };
 use super::zone::ZoneTerms;
 
@@ -97,6 +98,13 @@ pub enum Request {
         /// The new zone's access log.
         access: Vec<u8>,
     },
+    /// Seal what is under earlier keys of a zone under the newest. Answer: [`Response::Rekeyed`].
+    Rekey {
+        /// Where the zone is entered.
+        path: String,
+        /// All of the present, now; else nothing is done but to say what is left.
+        now: bool,
+    },
     /// Unmount, commit, close. Answer: [`Response::Done`] after the last commit is durable.
     Unmount {
         /// Detach the mount now even when programs still use it.
@@ -143,6 +151,8 @@ pub enum Response {
         /// The zone.
         zone: ZoneId,
     },
+    /// To [`Request::Rekey`].
+    Rekeyed(RekeyReport),
     /// To [`Request::AccessAppend`]: nothing was changed; ask again, sign again.
     Outdated,
 }

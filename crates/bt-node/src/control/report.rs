@@ -314,6 +314,21 @@ pub struct ReclaimReport {
     pub freed_bytes: u64,
 }
 
+/// What sealing under the newest key did, and what is left under earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RekeyReport {
+    /// The newest epoch.
+    pub epoch: u32,
+    /// Bytes that were sealed anew.
+    pub sealed_bytes: u64,
+    /// Segments under earlier keys that the present or a snapshot needs.
+    pub left_segments: u64,
+    /// Sealed bytes that are alive in them.
+    pub left_bytes: u64,
+    /// The snapshots of the zone, escaped; what is left after all of the present was sealed anew is theirs.
+    pub snapshots: Vec<String>,
+}
+
 /// A name of any bytes as text: UTF-8 stays, `\` is doubled, control characters and other bytes become `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());

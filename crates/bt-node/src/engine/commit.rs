@@ -13,6 +13,7 @@ use bt_vfs::FrozenVfs;
 
 use super::limits::{COMMIT_LOG_BYTES, COMMIT_SECONDS, COMMIT_SEGMENTS, FLUSH_ROUNDS, SESSION_RENEW_SECONDS};
 use super::reclaim::Background;
+use super::rekey::BackgroundRekey;
 use super::sealer::{NodeSealer, Sealer};
 use super::{Engine, Flushing};
 use crate::error::{EngineError, Result};
@@ -271,7 +272,7 @@ impl Committer {
 fn run(engine: &Engine) {
     bt_fuse::become_io_flusher();
     let mut last = Instant::now();
-    let mut background = Background::new();
+    let (mut background, mut rekey) = (Background::new(), BackgroundRekey::default());
     while engine.stopped().is_none() {
         let quiet = {
             let progress = engine.progress.lock().expect("no panic under this lock");
@@ -287,7 +288,9 @@ fn run(engine: &Engine) {
         if quiet {
             engine.flushing().memory.clear();
         }
-        let stepped = step(engine, &mut last).and_then(|()| engine.reclaim_step(&mut background));
+        let stepped = step(engine, &mut last)
+            .and_then(|()| engine.rekey_in_background(&mut rekey))
+            .and_then(|()| engine.reclaim_step(&mut background));
         if let Ok(true) = stepped {
             engine.ask();
         }

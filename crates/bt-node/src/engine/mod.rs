@@ -34,6 +34,7 @@ mod operations;
 mod paths;
 mod pin;
 mod reclaim;
+mod rekey;
 mod rights;
 mod sealer;
 mod snapshots;

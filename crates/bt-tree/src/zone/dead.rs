@@ -70,7 +70,7 @@ impl Zone {
     }
 
     /// References to a block beyond the first.
-    fn count(&self, source: &dyn NodeSource, block: &Death) -> Result<u32, ZoneError> {
+    pub(super) fn count(&self, source: &dyn NodeSource, block: &Death) -> Result<u32, ZoneError> {
         if !self.has_counts {
             return Ok(0);
         }

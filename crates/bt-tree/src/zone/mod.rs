@@ -12,6 +12,7 @@
 
 mod account;
 mod dead;
+mod rekey;
 mod snapshot;
 
 use std::ops::ControlFlow;
@@ -20,6 +21,7 @@ use bt_base::codec::DecodeError;
 use bt_base::{Revision, SegmentId};
 
 pub use account::Account;
+pub use rekey::{OldKeys, OldLeaves};
 pub use snapshot::{SnapshotRecord, SnapshotState};
 
 use crate::block::BlockRef;

@@ -15,6 +15,7 @@ use super::case::root;
 use super::model::{Covers, DIRECTORY, Meta, Model, Print, REGULAR};
 use super::random::Random;
 use crate::engine::Engine;
+use crate::engine::rekey::BackgroundRekey;
 use crate::error::{EngineError, Result};
 use crate::system::{SystemEntropy, now};
 
@@ -54,7 +55,7 @@ impl<'a> Driver<'a> {
         if self.engine.is_crowded() {
             self.commit()?;
         }
-        match self.random.below(203) {
+        match self.random.below(205) {
             0..16 => self.make(REGULAR),
             16..20 => self.make(DIRECTORY),
             20..22 => self.make(SYMLINK),
@@ -80,6 +81,7 @@ impl<'a> Driver<'a> {
             194..198 => self.release(),
             198..199 => self.free_orphans(),
             199..202 => self.change_rights(),
+            202..204 => self.rekey(),
             _ => self.age_session(),
         }
     }
@@ -598,6 +600,15 @@ impl<'a> Driver<'a> {
         let record = AccessRecord::sign(root, statement).map_err(AccessError::from)?;
         self.engine.append_access(&[record.to_bytes()])?;
         self.model.acknowledge_record((self.changes)(), record.hash());
+        Ok(())
+    }
+
+    /// What is under earlier keys is sealed anew.
+    fn rekey(&mut self) -> Result<()> {
+        let mut background = BackgroundRekey::default();
+        for _ in 0..self.random.below(4) {
+            self.engine.rekey_in_background(&mut background)?;
+        }
         Ok(())
     }
 

@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Two heads, so that none needs what has died until now.
-    fn commit_for_space(&self) -> Result<()> {
+    pub(super) fn commit_for_space(&self) -> Result<()> {
         self.free_orphans()?;
         self.obey()?;
         let mut flushing = self.flushing();

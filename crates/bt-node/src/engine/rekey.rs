@@ -1,0 +1,204 @@
+//! Sealing anew what is sealed under the keys of earlier epochs.
+//!
+//! After a revocation new blocks are under new keys, but what was there before still opens with the old ones. A pass
+//! goes through the content and then the index of the present: it seals the same bytes under the newest key, in small
+//! steps that ordinary commits make durable. A crash, or an interruption, leaves a whole state and less to do. In the
+//! background a step is taken now and then; `bt rekey --now` takes them all.
+//!
+//! Snapshots are not changed: what they need stays under the keys that it was sealed with, and is counted.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use bt_tree::schema::Slot;
+use bt_vfs::{ContentPlace, Moved, OldSlot};
+
+use super::limits::COMMIT_SEGMENTS;
+use super::sealer::Sealer;
+use super::{Engine, Flushing};
+use crate::control::report::{RekeyReport, escape};
+use crate::control::{Failure, OnProgress, Progress};
+use crate::error::{EngineError, Result};
+
+/// Blocks that one step seals anew: at most 8 MiB, while flushes and commits wait.
+const STEP_BLOCKS: usize = 512;
+/// Nodes of the index that one step makes dirty.
+const STEP_NODES: usize = 128;
+/// Shared blocks that a pass remembers; beyond them what was one block becomes several.
+const MOVED_BLOCKS: usize = 1 << 18;
+
+/// How far a pass is.
+pub(super) struct Pass {
+    epoch: u32,
+    at: Stage,
+    moved: Moved,
+    sealed_bytes: u64,
+}
+
+enum Stage {
+    Content(ContentPlace),
+    Index(Vec<u8>),
+    Done,
+}
+
+impl Pass {
+    fn new(epoch: u32) -> Self {
+        Self { epoch, at: Stage::Content((0, 0)), moved: HashMap::new(), sealed_bytes: 0 }
+    }
+}
+
+/// What the committing thread remembers of the pass in the background.
+#[derive(Default)]
+pub(super) struct BackgroundRekey {
+    pass: Option<Pass>,
+    /// The epoch for which nothing is left to do.
+    settled: u32,
+}
+
+impl Engine {
+    /// Seals everything of the present under the newest key, and says what is left.
+    pub(crate) fn rekey(&self, now: bool, progress: OnProgress<'_>) -> std::result::Result<RekeyReport, Failure> {
+        let failed = |error: EngineError| error.into_failure("sealing under the newest key");
+        let mut pass = Pass::new(self.source.epoch());
+        if now {
+            self.obey().map_err(failed)?;
+            pass = Pass::new(self.source.epoch());
+            self.commit_for_space().map_err(failed)?;
+            let total =
+                self.read().old_keys(&self.source, pass.epoch).map_err(|error| failed(error.into()))?.live_bytes;
+            while !matches!(pass.at, Stage::Done) {
+                let done = pass.sealed_bytes.min(total);
+                if progress(Progress { done, total, what: "bytes".into() }).is_break() {
+                    return Err(Failure::interrupted());
+                }
+                self.rekey_step(&mut pass).map_err(failed)?;
+            }
+            // The nodes that the first replaces die in its own accounts, those of the accounts with the second.
+            self.commit_for_space().map_err(failed)?;
+        }
+        let left = self.read().old_keys(&self.source, pass.epoch).map_err(|error| failed(error.into()))?;
+        let snapshots = self.snapshot_records().map_err(failed)?;
+        Ok(RekeyReport {
+            epoch: pass.epoch,
+            sealed_bytes: pass.sealed_bytes,
+            left_segments: left.segments,
+            left_bytes: left.live_bytes,
+            snapshots: snapshots.iter().map(|(name, _)| escape(name)).collect(),
+        })
+    }
+
+    /// One step in the background; true when there is more to do at once.
+    pub(super) fn rekey_in_background(&self, background: &mut BackgroundRekey) -> Result<()> {
+        let epoch = self.source.epoch();
+        if background.settled == epoch || epoch <= 1 {
+            return Ok(());
+        }
+        let pass = match background.pass.take().filter(|pass| pass.epoch == epoch) {
+            Some(pass) => background.pass.insert(pass),
+            None if self.read().old_keys(&self.source, epoch)?.segments == 0 => {
+                background.settled = epoch;
+                return Ok(());
+            }
+            None => background.pass.insert(Pass::new(epoch)),
+        };
+        if let Err(error) = self.rekey_step(pass) {
+            // Not again and again: `bt rekey --now` says what is in the way, and the next mount tries anew.
+            (background.pass, background.settled) = (None, epoch);
+            return Err(error);
+        }
+        if matches!(pass.at, Stage::Done) {
+            tracing::info!(epoch, bytes = pass.sealed_bytes, "the present is sealed under the newest key");
+            (background.pass, background.settled) = (None, epoch);
+        }
+        Ok(())
+    }
+
+    fn rekey_step(&self, pass: &mut Pass) -> Result<()> {
+        self.check_writable()?;
+        let next = match &pass.at {
+            Stage::Content(from) => {
+                let next = self.rekey_content(*from, pass.epoch, &mut pass.moved, &mut pass.sealed_bytes)?;
+                next.map_or(Stage::Index(Vec::new()), Stage::Content)
+            }
+            Stage::Index(from) => {
+                let (keys, next) = self.read().old_leaves(&self.source, pass.epoch, from, STEP_NODES)?;
+                if !keys.is_empty() {
+                    let mut vfs = self.write();
+                    self.guard(vfs.touch_leaves(&self.source, &keys))?;
+                    self.gauge(&vfs);
+                }
+                next.map_or(Stage::Done, Stage::Index)
+            }
+            Stage::Done => Stage::Done,
+        };
+        pass.at = next;
+        if pass.moved.len() > MOVED_BLOCKS {
+            pass.moved.clear();
+        }
+        let many = |flushing: &Flushing| flushing.added.len() > COMMIT_SEGMENTS / 4;
+        let many = many(&self.flushing());
+        if many || self.is_crowded() || self.read().dirty_nodes() > self.limits.commit_nodes {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Seals the blocks of some old slots anew; gives the place to go on from.
+    fn rekey_content(
+        &self,
+        from: ContentPlace,
+        epoch: u32,
+        moved: &mut Moved,
+        sealed_bytes: &mut u64,
+    ) -> Result<Option<ContentPlace>> {
+        let mut flushing = self.flushing();
+        let (found, next, revision) = {
+            let vfs = self.read();
+            let (found, next) = vfs.old_slots(&self.source, epoch, from, STEP_BLOCKS)?;
+            (found, next, vfs.zone().next_revision())
+        };
+        if found.is_empty() {
+            return Ok(next);
+        }
+        let zone = self.identity.zone();
+        let mut sealer = Sealer::new(&self.source, &self.containers, &self.ids, zone, revision, false)
+            .with_memory(std::mem::take(&mut flushing.memory));
+        let sealed = self.seal_again(&mut sealer, &found, moved);
+        if sealed.is_err() {
+            sealer.abandon();
+        }
+        flushing.memory = sealer.into_memory();
+        let (slots, segments) = sealed?;
+        *sealed_bytes += segments.iter().map(|summary| summary.sealed_bytes).sum::<u64>();
+        let mut vfs = self.write();
+        self.guard(vfs.replace_slots(&self.source, &segments, &slots, moved))?;
+        flushing.added.extend(segments);
+        self.gauge(&vfs);
+        drop(vfs);
+        self.space.refresh(&*self.storage);
+        Ok(next)
+    }
+
+    /// The same bytes, compressed or not, under the newest key.
+    fn seal_again(&self, sealer: &mut Sealer<'_>, found: &[OldSlot], moved: &Moved) -> Result<Sealed> {
+        let mut slots = Vec::with_capacity(found.len());
+        let mut plain = Vec::new();
+        for old in found {
+            let block = &old.slot.block;
+            if moved.contains_key(&(block.segment, block.index)) {
+                slots.push((*old, None));
+                continue;
+            }
+            self.source.open_block(block, &mut plain).map_err(|error| super::flush::damaged(&old.slot, error))?;
+            let new = self.stop_unless_full(sealer.seal(&plain).map_err(EngineError::from))?;
+            slots.push((*old, Some(Slot { block: new, compression: old.slot.compression })));
+        }
+        let segments = self.stop_unless_full(sealer.finish().map_err(EngineError::from))?;
+        Ok((slots, segments))
+    }
+}
+
+/// Old slots with what takes their place, and the segments that it lies in.
+type Sealed = (Vec<(OldSlot, Option<Slot>)>, Vec<bt_tree::SegmentSummary>);
