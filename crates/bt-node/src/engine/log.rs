@@ -46,7 +46,7 @@ pub(super) fn refused_heads(storage: &Arc<dyn Storage>, identity: &ZoneIdentity)
 /// What is wrong with the files of older and of refused heads.
 pub(super) fn damage(storage: &Arc<dyn Storage>, identity: &ZoneIdentity) -> Vec<StoreError> {
     let history = History::new(storage, &identity.layout).load();
-    let history = history.map(|(_, damaged)| damaged).map_err(EngineError::from);
+    let history = history.map(|(_, damaged)| damaged);
     let refused = refused_file(storage, &identity.layout).load();
     let refused = refused.map(|loaded| loaded.damaged).map_err(EngineError::from);
     let found = [history, refused].into_iter().flat_map(|loaded| match loaded {
