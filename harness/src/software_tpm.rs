@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::limits::{TPM_POLL, TPM_PORT_TRIES, TPM_TIMEOUT};
 use crate::process::Process;
+use crate::scratch::Scratch;
 
 /// TPM_ST_NO_SESSIONS and TPM_ST_SESSIONS.
 const NO_SESSIONS: [u8; 2] = [0x80, 0x01];
@@ -23,19 +24,22 @@ const EMPTY_PASSWORD: [u8; 9] = [0x40, 0, 0, 0x09, 0, 0, 0, 0, 0];
 /// is given another directory meets another TPM.
 #[derive(Debug)]
 pub struct SoftwareTpm {
+    scratch: PathBuf,
     state: PathBuf,
     port: u16,
     process: Option<Process>,
 }
 
 impl SoftwareTpm {
-    /// Starts a TPM whose state is kept in `state`, a directory that is made if it is missing.
+    /// Starts a TPM whose state is kept in the directory `name` of a scratch area, made if it is missing.
     ///
     /// # Errors
     /// When `swtpm` is not installed, or finds no free ports.
-    pub fn start(state: &Path) -> Result<Self> {
-        fs::create_dir_all(state).with_context(|| format!("cannot make {}", state.display()))?;
-        let mut tpm = Self { state: state.to_path_buf(), port: 0, process: None };
+    pub fn start(scratch: &Scratch, name: &str) -> Result<Self> {
+        let scratch = scratch.path().to_path_buf();
+        let state = scratch.join(name);
+        fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+        let mut tpm = Self { scratch, state, port: 0, process: None };
         for _ in 0..TPM_PORT_TRIES {
             tpm.port = two_free_ports()?;
             if tpm.switch_on().is_ok() {
@@ -80,6 +84,7 @@ impl SoftwareTpm {
         command.arg("--server").arg(format!("type=tcp,port={},bindaddr=127.0.0.1", self.port));
         command.arg("--ctrl").arg(format!("type=tcp,port={},bindaddr=127.0.0.1", self.port + 1));
         let mut process = Process::spawn(command, &self.state.join("log"))?;
+        Scratch::record_process(&self.scratch, process.id())?;
         let deadline = Instant::now() + TPM_TIMEOUT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port + 1)).is_err()
             || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err()
@@ -102,14 +107,15 @@ impl SoftwareTpm {
         self.switch_on()
     }
 
-    /// Puts another TPM in its place, one whose state is in `state`: what a copy of a node on another machine meets.
+    /// Puts another TPM in its place, one whose state is in the directory `name`: what a copy of a node on another machine
+    /// meets.
     ///
     /// # Errors
     /// As [`SoftwareTpm::start`].
-    pub fn exchange(&mut self, state: &Path) -> Result<()> {
+    pub fn exchange(&mut self, name: &str) -> Result<()> {
         self.switch_off()?;
-        fs::create_dir_all(state)?;
-        self.state = state.to_path_buf();
+        self.state = self.scratch.join(name);
+        fs::create_dir_all(&self.state)?;
         self.switch_on()
     }
 
@@ -211,12 +217,11 @@ fn two_free_ports() -> Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Scratch;
 
     #[test]
     fn a_software_tpm_starts_and_takes_commands_again_after_a_reboot() {
         let scratch = Scratch::new("software-tpm").unwrap();
-        let mut tpm = SoftwareTpm::start(&scratch.path().join("tpm")).unwrap();
+        let mut tpm = SoftwareTpm::start(&scratch, "tpm").unwrap();
         tpm.extend_pcr(16, &[7; 32]).unwrap();
         let held = tpm.occupy().unwrap();
         drop(held);

@@ -16,6 +16,8 @@ pub(crate) const SUCCESSION: &str = "succession";
 pub(crate) const ROOT_KEY: &str = "root.key";
 /// The node's credential.
 pub(crate) const NODE_KEY: &str = "node.key";
+/// The node's next credential, while it is being admitted.
+pub(crate) const NEXT_NODE_KEY: &str = "node.key.next";
 /// The record that the counter in the node's TPM vouches for; not there without such a counter.
 pub(crate) const COUNTER: &str = "counter";
 /// Space held back for deleting on a full disk.

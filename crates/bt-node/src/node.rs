@@ -135,7 +135,7 @@ impl Node {
 }
 
 /// The files of a node's directory, locked against other processes.
-fn open_storage(dir: &Path) -> Result<(DirLock, Arc<dyn Storage>), Failure> {
+pub(crate) fn open_storage(dir: &Path) -> Result<(DirLock, Arc<dyn Storage>), Failure> {
     let meta =
         std::fs::metadata(dir).map_err(|error| Failure::io(format_args!("opening {}", dir.display()), &error))?;
     if !meta.is_dir() {

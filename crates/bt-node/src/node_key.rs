@@ -63,6 +63,23 @@ impl NodeKey {
         }
     }
 
+    /// Whether the key is where the options ask for one. One that is bound never is: whether its recovery passphrase is
+    /// the one that is given now cannot be told.
+    pub(crate) fn is_as(&self, options: &NodeKeyOptions) -> bool {
+        match (self.status().tpm, options) {
+            (None, NodeKeyOptions::File) => true,
+            (Some(tpm), NodeKeyOptions::Tpm { tcti, binding: None, with_counter }) => {
+                tpm.tcti == *tcti && tpm.pcrs.is_empty() && tpm.has_counter == *with_counter
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a counter in a TPM belongs to it.
+    pub(crate) fn has_counter(&self) -> bool {
+        self.status().tpm.is_some_and(|tpm| tpm.has_counter)
+    }
+
     /// Gives up a key that nobody was told of, or that was replaced: nothing of it stays in a TPM that can be reached.
     pub(crate) fn discard(&self) {
         if let Self::Tpm(store) = self

@@ -41,11 +41,13 @@ impl NewestHeads {
         self.lock().insert(zone, head);
     }
 
-    /// Refuses a zone whose newest stored head is older than what is known. `after_refusal`: newer heads are stored and
+    /// Refuses a zone whose newest stored head is older than what is known, and learns of one that is not. `after_refusal`: newer heads are stored and
     /// do not count, since their signer lost the right.
     pub(crate) fn expect_newest(&self, zone: ZoneId, head: LastHead, after_refusal: bool) -> Result<(), Failure> {
-        let known = self.lock().get(&zone).copied();
-        let Some(known) = known.filter(|known| CounterRecord::is_before(head, *known)) else { return Ok(()) };
+        let known = *self.lock().entry(zone).or_insert(head);
+        if !CounterRecord::is_before(head, known) {
+            return Ok(());
+        }
         if after_refusal && head.revision < known.revision {
             return Ok(());
         }

@@ -124,6 +124,7 @@ impl Owner {
                 Err(TpmError::Full { .. }) => true,
                 // It was restarted, or the machine slept.
                 Err(TpmError::Forgot) => true,
+                Err(TpmError::NotNow) => true,
                 _ => false,
             };
             if !again || Instant::now() + FULL_PAUSE >= deadline {

@@ -95,7 +95,7 @@ impl Connection {
         self.is_broken |= matches!(
             error,
             TpmError::Absent { .. }
-                | TpmError::Busy { .. }
+                | TpmError::NotNow
                 | TpmError::Forgot
                 | TpmError::Full { .. }
                 | TpmError::Unexpected { .. }

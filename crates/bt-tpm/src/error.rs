@@ -43,6 +43,9 @@ pub enum TpmError {
         /// Seconds waited.
         seconds: u64,
     },
+    /// The TPM does not want to do it now.
+    #[error("the TPM wants to be asked again later: it tests itself, or limits how often its memory is written")]
+    NotNow,
     /// The TPM refuses passphrases for a time.
     #[error(
         "the TPM is locked: too many wrong passphrases were tried. Wait until it takes one again (minutes to hours, as it \
@@ -191,7 +194,7 @@ impl Failed {
                 | Kind::ReferenceS2,
             ) => TpmError::Forgot,
             Some(Kind::Retry | Kind::Yielded | Kind::Canceled | Kind::Testing | Kind::NvRate | Kind::NvUnavailable) => {
-                TpmError::Busy { tcti: tcti.to_owned(), seconds: 0 }
+                TpmError::NotNow
             }
             _ => TpmError::Unexpected { what: self.what, why: self.error.to_string() },
         }

@@ -25,13 +25,13 @@ impl Entropy for Counting {
 
 struct Machine {
     tpm: SoftwareTpm,
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Machine {
     fn new(name: &str) -> Self {
         let scratch = Scratch::new(name).unwrap();
-        Self { tpm: SoftwareTpm::start(&scratch.path().join("tpm")).unwrap(), scratch }
+        Self { tpm: SoftwareTpm::start(&scratch, "tpm").unwrap(), _scratch: scratch }
     }
 
     fn create(&self, pcrs: Option<&str>, with_counter: bool) -> TpmKeyStore {
@@ -123,7 +123,7 @@ fn a_key_file_is_of_no_use_at_another_tpm() {
     let mut machine = Machine::new("copied");
     let bytes = machine.create(Some("0"), true).encode();
     let plain = machine.create(None, false).encode();
-    machine.tpm.exchange(&machine.scratch.path().join("other")).unwrap();
+    machine.tpm.exchange("other").unwrap();
     for bytes in [&bytes, &plain] {
         let copied = TpmKeyStore::decode(bytes).unwrap();
         assert!(refusal(&copied).contains("made in another TPM"), "{}", refusal(&copied));
@@ -132,7 +132,7 @@ fn a_key_file_is_of_no_use_at_another_tpm() {
     }
     assert_eq!(TpmKeyStore::decode(&bytes).unwrap().read_counter(), Err(TpmError::OtherTpm));
     assert_eq!(TpmKeyStore::decode(&bytes).unwrap().rebind(None, PASSPHRASE).err(), Some(TpmError::OtherTpm));
-    machine.tpm.exchange(&machine.scratch.path().join("tpm")).unwrap();
+    machine.tpm.exchange("tpm").unwrap();
     signs(&TpmKeyStore::decode(&bytes).unwrap()).unwrap();
 }
 

@@ -4,6 +4,7 @@
 //! is readable for its owner alone, and is on the disk when the function that wrote it returns.
 
 mod file;
+mod migrate;
 mod root;
 mod rotate;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::control::{Failure, FailureKind};
 use crate::layout;
 use crate::system::SystemEntropy;
 
+pub use migrate::{Migrated, migrate_node_key};
 pub use root::{check_root, create_root, export_root, open_root, refuse_other_root, replace_root};
 pub use rotate::{Rotation, RotationReport};
 pub use tpm::TpmKey;
