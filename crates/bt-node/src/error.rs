@@ -48,6 +48,9 @@ pub enum EngineError {
     /// The principal that this process acts for lost the right to write.
     #[error("{0}, whom this process acts for, may not write the zone any more")]
     RightsEnded(PrincipalId),
+    /// An access record is signed by one whose right to sign it ended before it came.
+    #[error("{0} signed an access record, but its time as an admin of the zone is over")]
+    AdminEnded(PrincipalId),
     /// Something before failed in a way that leaves the disk's content unknown.
     #[error("the zone takes no more changes, since {0}")]
     Stopped(String),
@@ -89,6 +92,8 @@ impl EngineError {
             Self::Access(_) | Self::Epoch(_) => Failure::refused(text, "`bt access list` shows who may do what"),
             Self::ClockAhead { .. } => {
                 Failure::refused(text, "set the clock that is wrong, then run the command again")
+            Self::Access(_) | Self::AdminEnded(_) | Self::Epoch(_) => {
+                Failure::refused(text, "`bt access list` shows who may do what")
             }
             Self::OutdatedHead => Failure::refused(text, "run the command again; unmount first where it goes on"),
             Self::RightsEnded(_) => Failure::refused(text, "have an admin grant it, then mount again"),

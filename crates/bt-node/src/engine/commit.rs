@@ -167,6 +167,8 @@ impl Engine {
             time,
         };
         let signed = SignedHead::sign(head, &*self.fresh_session()?)?;
+        // The right may have ended while this was written: a head that the next opening refuses would lose what it covers.
+        self.check_may_write(signed.unverified().time)?;
         let bytes = signed.to_bytes();
         self.heads.publish(revision, &bytes)?;
         self.history.append(&bytes);

@@ -40,6 +40,7 @@ impl Engine {
         }
         self.check_writable()?;
         if self.read().sync_bytes(inode) > SEGMENT_SYNC_BYTES {
+            self.obey()?;
             let mut flushing = self.flushing();
             let inodes = self.read().sync_files(inode);
             self.flush(&mut flushing, &inodes)?;
@@ -106,7 +107,9 @@ impl Engine {
         let writer = journal.writer.as_mut().expect("started by the caller");
         writer.renew(self.stop_on_error(self.fresh_session())?);
         writer.skip_to(first);
-        self.stop_on_error(writer.seal(now(), first, count, payload, batch).map_err(EngineError::from))?;
+        let time = now();
+        self.stop_on_error(self.check_may_write(time))?;
+        self.stop_on_error(writer.seal(time, first, count, payload, batch).map_err(EngineError::from))?;
         let offset = self.stop_on_error(file.append_sync(batch).map_err(EngineError::from))?;
         let last = first + u64::from(count) - 1;
         *self.position.lock().expect("no panic under this lock") = JournalPosition {

@@ -13,7 +13,8 @@ mod tests;
 
 use std::sync::MutexGuard;
 
-use bt_tree::{AccessLog, AccessRecord, Action, EpochList, Keyring, LastHead};
+use bt_base::{PrincipalId, Timestamp};
+use bt_tree::{AccessLog, AccessRecord, Action, EpochList, Keyring, LastHead, Rights as Level};
 
 use super::journal::Journal;
 use super::newest::CLOCK_SECONDS;
@@ -35,6 +36,14 @@ impl Engine {
     fn is_outdated(&self) -> bool {
         let (rights, now) = (self.identity.rights.now(), now());
         rights.needs_epoch(now) || !rights.may_write(now)
+    }
+
+    /// Whether the principal of this process may sign something of this time.
+    pub(super) fn check_may_write(&self, time: Timestamp) -> Result<()> {
+        match self.identity.rights.now().may_write(time) {
+            true => Ok(()),
+            false => Err(EngineError::RightsEnded(self.identity.node.principal())),
+        }
     }
 
     /// Before a commit: publishes a new epoch where the newest is not for exactly those who may read now.
@@ -70,7 +79,11 @@ impl Engine {
         let mut access = before.access.clone();
         let mut revoked = Vec::new();
         for record in records {
-            let appended = access.append(AccessRecord::decode(record).map_err(bt_tree::AccessError::from)?)?;
+            let record = AccessRecord::decode(record).map_err(bt_tree::AccessError::from)?;
+            let signer = record.statement().signer;
+            let standing = access.standing(&signer, now());
+            let appended = access.append(record)?;
+            check_standing(signer, standing, &appended.statement().action)?;
             let ahead = appended.statement().time.seconds.saturating_sub(now().seconds);
             if ahead > CLOCK_SECONDS {
                 return Err(EngineError::ClockAhead { days: ahead / CLOCK_SECONDS });
@@ -168,5 +181,14 @@ impl Engine {
             Err(error) if error.is_no_space() && self.release_ballast() => replace(),
             other => other,
         }
+    }
+}
+
+/// Whoever signed may still decide by the clock here: a record names a time itself, and one whose right is over would name
+/// an earlier one. A root that takes over had no standing before.
+fn check_standing(signer: PrincipalId, standing: Option<(Level, Option<Timestamp>)>, action: &Action) -> Result<()> {
+    match (standing, action) {
+        (Some((Level::Admin, _)), _) | (_, Action::Succeed { .. }) => Ok(()),
+        _ => Err(EngineError::AdminEnded(signer)),
     }
 }

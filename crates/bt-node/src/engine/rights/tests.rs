@@ -363,3 +363,54 @@ fn recorded_times_never_go_back() {
     assert!(rights.access.records().last().unwrap().statement().time >= record_time);
     zone.reopen().expect_clean();
 }
+
+#[test]
+fn an_admin_whose_time_is_over_decides_nothing_more_whatever_time_it_names() {
+    let zone = TestZone::new();
+    let (admin, guest) = (principal(7), principal(8));
+    let until = Some(ahead(50));
+    zone.decide(&zone.root, Action::Grant { principal: *admin.credential(), rights: Level::Admin, until }).unwrap();
+    let signed_at = ahead(40);
+    CLOCK_AHEAD.set(1000);
+    let access = zone.engine.identity.rights.now().access.clone();
+    let grant = Action::Grant { principal: *guest.credential(), rights: Level::Read, until: None };
+    let statement = access.next_statement(admin.credential().id(), signed_at, grant);
+    let record = bt_tree::AccessRecord::sign(&admin, statement).unwrap().to_bytes();
+    let error = zone.engine.append_access(&[record]).unwrap_err();
+    assert!(error.to_string().contains("is over"), "{error}");
+    assert_eq!(zone.engine.identity.rights.now().access.newest(), access.newest());
+}
+
+#[test]
+fn a_large_fsync_after_an_expiry_seals_nothing_under_the_old_key() {
+    let zone = TestZone::new();
+    let guest = principal(7);
+    let grant = Action::Grant { principal: *guest.credential(), rights: Level::Read, until: Some(ahead(50)) };
+    zone.decide(&zone.root, grant).unwrap();
+    CLOCK_AHEAD.set(100);
+    let inode = zone.file(ROOT, "file", &crate::engine::testing::noise(1 << 20, 3));
+    zone.engine.sync_file(Some(inode)).unwrap();
+    let vfs = zone.engine.read();
+    let extent = bt_vfs::view::extent(vfs.zone().tree(), &zone.engine.source, inode, 0).unwrap();
+    let epochs: Vec<u32> = extent.slots.iter().flatten().map(|slot| slot.block.epoch).collect();
+    assert_eq!(epochs, [3; bt_base::limits::EXTENT_BLOCKS]);
+}
+
+#[test]
+fn a_right_that_ends_during_a_commit_takes_nothing_along_that_was_synced() {
+    let zone = TestZone::new();
+    let writer = principal(7);
+    let until = Some(ahead(50));
+    zone.decide(&zone.root, Action::Grant { principal: *writer.credential(), rights: Level::Write, until }).unwrap();
+    let zone = zone.reopen_as(&writer);
+    let inode = zone.file(ROOT, "file", b"synced");
+    zone.engine.sync_file(Some(inode)).unwrap();
+    zone.engine.obey().unwrap();
+    CLOCK_AHEAD.set(100);
+    let error = zone.engine.commit_changes().unwrap_err();
+    assert!(matches!(error, EngineError::RightsEnded(_)), "{error}");
+    let TestZone { storage, root, .. } = zone;
+    let zone = TestZone { engine: open_as(&storage, &root).unwrap(), storage, root };
+    assert_eq!(zone.content(inode), b"synced");
+    zone.expect_clean();
+}
