@@ -89,9 +89,9 @@ impl EngineError {
         let text = format!("{what}: {self}");
         match &self {
             Self::Refused(_) => Failure::refused(text, ""),
-            Self::Access(_) | Self::Epoch(_) => Failure::refused(text, "`bt access list` shows who may do what"),
             Self::ClockAhead { .. } => {
                 Failure::refused(text, "set the clock that is wrong, then run the command again")
+            }
             Self::Access(_) | Self::AdminEnded(_) | Self::Epoch(_) => {
                 Failure::refused(text, "`bt access list` shows who may do what")
             }

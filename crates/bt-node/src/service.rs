@@ -91,7 +91,7 @@ impl Node {
 
     fn sync(&self) -> Result<Response, Failure> {
         let mut revision = Default::default();
-        for (slot, zone) in self.zones.open_zones() {
+        for (slot, zone) in self.zones.settled_zones() {
             if zone.is_read_only() {
                 continue;
             }

@@ -56,7 +56,7 @@ impl Engine {
     }
 
     /// Whether changes wait.
-    pub(super) fn holds_changes(&self) -> bool {
+    pub(crate) fn holds_changes(&self) -> bool {
         self.gate.held.load(Ordering::Relaxed)
     }
 
@@ -125,20 +125,25 @@ impl Engine {
 }
 
 impl HeldChanges<'_> {
-    /// Turns a directory into the entrance of a zone, durably, and frees what it held: whoever still has one of these
-    /// files open gets ESTALE.
+    /// Turns a directory into the entrance of a zone; durable after [`HeldChanges::settle`]. When this fails nothing
+    /// changed.
     pub(crate) fn enter(&self, directory: u64, name: &[u8], zone: &ZoneId) -> Result<Entered> {
         let engine = self.0;
         engine.check_writable()?;
-        let entered = {
-            let mut vfs = engine.write();
-            let entered = engine.guard(vfs.enter(&engine.source, directory, name, zone, file_time()));
-            engine.gauge(&vfs);
-            entered?
-        };
-        engine.sync_file(None)?;
-        engine.free_below(entered.nameless)?;
-        Ok(entered)
+        let mut vfs = engine.write();
+        let entered = engine.guard(vfs.enter(&engine.source, directory, name, zone, file_time()));
+        engine.gauge(&vfs);
+        entered
+    }
+
+    /// Makes an entrance durable, and frees what the directory held: whoever still has one of these files open gets
+    /// ESTALE. When this fails the entrance may be durable all the same, or become so: the zone behind it must stay.
+    pub(crate) fn settle(&self, entered: &Entered) -> Result<()> {
+        self.0.sync_file(None)?;
+        if let Err(error) = self.0.free_below(entered.nameless) {
+            tracing::warn!(%error, "what a directory held that became a zone is freed later");
+        }
+        Ok(())
     }
 }
 
@@ -164,8 +169,11 @@ impl Engine {
             if freed >= FREED_AT_ONCE {
                 self.unused.lock().expect("no panic under this lock").append(&mut waiting);
             }
-            if self.is_crowded() {
-                self.commit()?;
+            if self.is_crowded()
+                && let Err(error) = self.commit()
+            {
+                self.unused.lock().expect("no panic under this lock").append(&mut waiting);
+                return Err(error);
             }
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! What a crash left of zones that were being made.
 
 use bt_base::ZoneId;
+use bt_tree::Birth;
 
 use super::Zones;
 use crate::control::Failure;
 use crate::error::EngineError;
-use crate::identity::ZoneRecords;
+use crate::identity;
 use crate::layout::ZoneLayout;
 
 impl Zones {
@@ -29,9 +30,15 @@ impl Zones {
 
     /// Whether the zone's parent has an entrance for it. One that cannot be opened may have.
     fn is_led_to(&self, zone: &ZoneId) -> bool {
-        // Its records are written before anything leads to it.
-        let Ok(records) = ZoneRecords::load(&*self.storage, &self.node, zone) else { return false };
-        let Some(parent) = records.birth.parent() else { return true };
+        let name = ZoneLayout::new(zone).birth();
+        // Its records are written whole before anything leads to it: one that is damaged may belong to a finished zone.
+        if matches!(self.storage.exists(&name), Ok(false)) {
+            return false;
+        }
+        let birth =
+            identity::read(&*self.storage, &name).map(|bytes| Birth::decode_for(self.node.tree(), zone, &bytes));
+        let Ok(Ok(birth)) = birth else { return true };
+        let Some(parent) = birth.parent() else { return true };
         let engine = match *parent == self.top().identity.zone() {
             true => Ok(self.top().clone()),
             false => self.slot_of(parent, false).map_or(Err(super::EnterError::Unknown), |slot| self.engine(slot)),

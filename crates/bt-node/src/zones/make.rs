@@ -74,6 +74,8 @@ impl Zones {
         let Some((_, label)) = parent.name_of_directory(inode).map_err(failed)? else {
             return Err(Failure::refused("only a directory below a zone's root becomes a zone", ""));
         };
+        let _turn = self.turn_to_make()?;
+        self.refuse_existing(&zone)?;
         let first = parent.frozen().map_err(failed)?;
         let total = survey(parent, &first.tree, inode)?;
         let slot = self.slot_of(&zone, true)?;
@@ -83,21 +85,34 @@ impl Zones {
             self.fill(filling, first, (outer, &zone))
         });
         match made {
-            Ok(entered) => {
-                self.change_slots(|slots| slots.filled(slot))?;
+            Ok((entered, settled)) => {
                 self.table().places.insert(slot, (outer, entered.placeholder));
                 self.show_entrance(outer, entered.directory, &entered.name);
-                Ok(zone)
-            }
-            // It was switched, or may have been: the next opening says which. Nothing is removed that may be led to.
-            Err(failure) if parent.stopped().is_some() || parent.entrances().iter().any(|(_, to)| *to == zone) => {
-                Err(failure)
+                // Until then the slot says that it is being filled: the next opening looks whether the entrance is there.
+                let settled = settled.and_then(|()| self.change_slots(|slots| slots.filled(slot)));
+                settled.map(|()| zone).map_err(|failure| {
+                    let what = &failure.what;
+                    let what = format!("the directory became a zone, but that may not outlive a crash: {what}");
+                    Failure { what, ..failure }
+                })
             }
             Err(failure) => {
                 self.drop_zone(slot);
-                self.remove_zone(slot, &zone)?;
+                if let Err(left) = self.remove_zone(slot, &zone) {
+                    tracing::warn!(%left, %zone, "what was made of a zone is removed when the node is opened again");
+                }
                 Err(failure)
             }
+        }
+    }
+
+    /// Refuses a zone that is there already: its files must not be written over, nor removed when this goes wrong.
+    fn refuse_existing(&self, zone: &ZoneId) -> std::result::Result<(), Failure> {
+        let birth = ZoneLayout::new(zone).birth();
+        let exists = self.storage.exists(&birth).map_err(|error| Failure::problem(error.to_string(), ""))?;
+        match exists || self.table().slots.find(zone).is_some() {
+            true => Err(Failure::refused(format!("zone {zone} exists already"), "sign a new birth record")),
+            false => Ok(()),
         }
     }
 
@@ -146,12 +161,14 @@ impl Zones {
         Ok(epochs)
     }
 
+    /// Fills the zone and puts its entrance in the directory's place. An error says that nothing leads to the zone; once
+    /// something does, what went wrong after is told beside it.
     fn fill(
         &self,
         mut filling: Filling<'_, '_>,
         first: FrozenState<'_>,
         (outer, zone): (u32, &ZoneId),
-    ) -> std::result::Result<MadeEntrance, Failure> {
+    ) -> std::result::Result<(MadeEntrance, std::result::Result<(), Failure>), Failure> {
         let failed = |error: EngineError| error.into_failure("moving the directory into its zone");
         let (parent, child, directory) = (filling.parent, filling.child, filling.directory);
         let mut seen = filling.pass(None, &first.tree)?;
@@ -177,7 +194,8 @@ impl Zones {
         let named = parent.name_of_directory(directory).map_err(failed)?;
         let (around, name) = named.ok_or_else(|| Failure::refused("the directory was removed meanwhile", ""))?;
         let entered = held.enter(around, &name, zone).map_err(failed)?;
-        Ok(MadeEntrance { placeholder: entered.placeholder, directory: around, name })
+        let settled = held.settle(&entered).map_err(failed);
+        Ok((MadeEntrance { placeholder: entered.placeholder, directory: around, name }, settled))
     }
 
     /// Has the kernel write out what it still holds of the files that move.

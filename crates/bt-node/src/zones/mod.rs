@@ -15,6 +15,8 @@
 mod above;
 mod check;
 mod enter;
+#[cfg(test)]
+mod failure_tests;
 mod fill;
 mod keeper;
 mod leftovers;

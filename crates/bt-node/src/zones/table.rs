@@ -1,6 +1,7 @@
 //! The table of zones: slots, open engines, and closing what nobody uses.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,20 @@ pub(crate) struct Zones {
     table: Mutex<Table>,
     /// A zone was opened or closed.
     moved: Condvar,
+    /// A directory is being made a zone.
+    making: AtomicBool,
     /// What the mount asks of the kernel.
     kernel: OnceLock<Kernel>,
+}
+
+/// The right to make a directory a zone: while one holds changes back and moves the last of its files, another that began
+/// and ended would let changes go on that the first does not see.
+pub(super) struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 pub(super) struct Table {
@@ -39,7 +52,7 @@ pub(super) struct Table {
     states: BTreeMap<u32, State>,
     /// Where zones were entered: the slot of the zone that the entrance is in, and the directory there.
     pub(super) places: BTreeMap<u32, (u32, u64)>,
-    /// What the kernel holds of zones that are closed.
+    /// What the kernel holds of zones that are closed, opening or closing.
     held: BTreeMap<u32, LookupCounts>,
 }
 
@@ -83,6 +96,7 @@ impl Zones {
             top,
             table: Mutex::new(Table { slots, states, places, held }),
             moved: Condvar::new(),
+            making: AtomicBool::new(false),
             kernel: OnceLock::new(),
         })
     }
@@ -156,10 +170,9 @@ impl Zones {
         let zone = table.slots.zones().find(|(number, _)| *number == slot).map(|(_, slotted)| slotted.zone);
         let zone = zone.ok_or(EnterError::Unknown)?;
         table.states.insert(slot, State::Moving);
-        let counts = table.held.remove(&slot).unwrap_or_default();
         drop(table);
         self.close_surplus();
-        let opened = self.open(&zone, counts);
+        let opened = self.open(&zone);
         self.settle(slot, opened)
     }
 
@@ -169,6 +182,7 @@ impl Zones {
         let result = match opened {
             Ok(open) => {
                 let engine = open.engine.clone();
+                engine.adopt_lookups(table.held.remove(&slot).unwrap_or_default());
                 table.states.insert(slot, State::Open(open));
                 Ok(engine)
             }
@@ -185,13 +199,12 @@ impl Zones {
         result
     }
 
-    fn open(&self, zone: &ZoneId, counts: LookupCounts) -> Result<OpenZone, EnterError> {
+    fn open(&self, zone: &ZoneId) -> Result<OpenZone, EnterError> {
         let records = ZoneRecords::load(&*self.storage, &self.node, zone).map_err(EnterError::Failed)?;
         let identity = records.open(self.node.clone()).map_err(EnterError::of_keys)?;
         let options =
             OpenOptions { read_only: self.options.read_only, memory_bytes: self.options.memory_bytes / MEMORY_SHARE };
         let engine = Engine::open(self.storage.clone(), identity, &options).map_err(EnterError::Failed)?;
-        engine.adopt_lookups(counts);
         start(engine).map_err(EnterError::Failed)
     }
 
@@ -272,6 +285,16 @@ impl Zones {
         Ok(sum)
     }
 
+    /// The open zones, when none is being opened or closed any more: what one that closes holds is committed then.
+    pub(crate) fn settled_zones(&self) -> Vec<(u32, Arc<Engine>)> {
+        let mut table = self.table();
+        while table.states.values().any(|state| matches!(state, State::Moving)) {
+            table = self.moved.wait(table).expect("no panic under this lock");
+        }
+        drop(table);
+        self.open_zones()
+    }
+
     /// The kernel lets a node of a zone go, which may be closed.
     pub(crate) fn forget(&self, slot: u32, inode: u64, count: u64) {
         let engine = {
@@ -320,16 +343,34 @@ impl Zones {
             if filling {
                 return false;
             }
-            (slot, table.states.insert(slot, State::Moving))
+            let taken = table.states.insert(slot, State::Moving);
+            if let Some(State::Open(open)) = &taken {
+                table.held.insert(slot, open.engine.give_lookups());
+            }
+            (slot, taken)
         };
         let (slot, Some(State::Open(open))) = taken else { return false };
-        let counts = shut(open);
+        let kept = shut(open);
         let mut table = self.table();
-        table.states.remove(&slot);
-        table.held.insert(slot, counts);
+        let is_closed = kept.is_none();
+        match kept {
+            None => drop(table.states.remove(&slot)),
+            Some(open) => {
+                open.engine.adopt_lookups(table.held.remove(&slot).unwrap_or_default());
+                table.states.insert(slot, State::Open(open));
+            }
+        }
         drop(table);
         self.moved.notify_all();
-        true
+        is_closed
+    }
+
+    /// The turn to make a zone; refused while another is being made.
+    pub(super) fn turn_to_make(&self) -> Result<Turn<'_>, Failure> {
+        match self.making.swap(true, Ordering::AcqRel) {
+            false => Ok(Turn(&self.making)),
+            true => Err(Failure::refused("another zone is being made in this node", "try again when that has ended")),
+        }
     }
 
     /// Closes the zone of a slot whoever uses it; its changes are not committed.
@@ -369,8 +410,14 @@ fn start(engine: Arc<Engine>) -> Result<OpenZone, Failure> {
     Ok(OpenZone { engine, committer, used: Instant::now() })
 }
 
-/// Commits and closes a zone; gives what the kernel holds of it.
-fn shut(open: OpenZone) -> LookupCounts {
+/// Commits and closes a zone. One whose changes cannot be committed (the disk is full) is given back: they are only in
+/// its memory, and were acknowledged.
+fn shut(mut open: OpenZone) -> Option<OpenZone> {
+    if let Err(error) = open.engine.commit() {
+        tracing::error!(%error, zone = %open.engine.identity.zone(), "a zone that nobody uses stays open");
+        open.used = Instant::now();
+        return Some(open);
+    }
     let OpenZone { engine, committer, .. } = open;
     if let Some(committer) = committer {
         committer.stop();
@@ -378,5 +425,5 @@ fn shut(open: OpenZone) -> LookupCounts {
     if let Err(failure) = engine.close() {
         tracing::error!(%failure, zone = %engine.identity.zone(), "a zone was not closed in order");
     }
-    engine.give_lookups()
+    None
 }

@@ -105,6 +105,8 @@ pub enum Fault {
     NoSpace,
     /// A write puts down its first half, then fails with ENOSPC; another call fails with EIO.
     ShortWrite,
+    /// A write is made whole, not known to be durable, and fails with EIO; another call fails with EIO.
+    LateEio,
 }
 
 /// How long it goes wrong.
@@ -237,7 +239,9 @@ impl FaultStorage {
 impl Fault {
     fn error(self, op: &'static str, name: &str, offset: u64) -> StoreError {
         match self {
-            Self::Eio | Self::ShortWrite => StoreError::io(op, name, offset, io::Error::from_raw_os_error(5)),
+            Self::Eio | Self::ShortWrite | Self::LateEio => {
+                StoreError::io(op, name, offset, io::Error::from_raw_os_error(5))
+            }
             Self::NoSpace => StoreError::io(op, name, offset, io::ErrorKind::StorageFull.into()),
         }
     }
@@ -346,7 +350,7 @@ impl FaultFile {
         let mut history = self.storage.history();
         let fault = history.count(Call::Write);
         let written = match fault {
-            None => bytes,
+            None | Some(Fault::LateEio) => bytes,
             Some(Fault::ShortWrite) => &bytes[..bytes.len() / 2],
             Some(_) => &[],
         };
