@@ -84,10 +84,13 @@ fn report(engine: &Engine, path: &str) -> AccessReport {
 /// Everyone whose newest record is a revocation, oldest first.
 fn revoked(access: &AccessLog) -> Vec<RevokedReport> {
     let mut found: Vec<RevokedReport> = Vec::new();
-    for statement in access.records().iter().map(|record| record.statement()) {
-        let principal = statement.action.principal();
-        found.retain(|revoked| revoked.principal != principal);
-        if let Action::Revoke { last, .. } | Action::Succeed { last, .. } = statement.action {
+    for (place, statement) in access.records().iter().map(|record| record.statement()).enumerate() {
+        let about = statement.action.principal();
+        let principal = access.taken_from(place);
+        found.retain(|revoked| revoked.principal != about && Some(revoked.principal) != principal);
+        if let (Some(principal), Action::Revoke { last, .. } | Action::Succeed { last, .. }) =
+            (principal, &statement.action)
+        {
             found.push(RevokedReport {
                 principal,
                 revoked_by: statement.signer,

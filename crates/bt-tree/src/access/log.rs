@@ -305,6 +305,15 @@ impl AccessLog {
         &self.root
     }
 
+    /// Whom the record at a place of the log, from 0, takes all rights from: a succession does so to the root before.
+    pub fn taken_from(&self, place: usize) -> Option<PrincipalId> {
+        match &self.records.get(place)?.statement().action {
+            Action::Grant { .. } => None,
+            Action::Revoke { principal, .. } => Some(*principal),
+            Action::Succeed { .. } => Some(self.root_at(place).id()),
+        }
+    }
+
     /// Whether the zone obeys the tree's newest root, as far as successions are known here.
     pub fn obeys_newest_root(&self) -> bool {
         self.root == *self.genesis.root()

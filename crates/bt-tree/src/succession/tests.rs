@@ -146,6 +146,8 @@ fn what_the_first_root_decided_stays_and_what_it_decides_later_does_not_count() 
     let (world, second) = succeeded();
     let mut log = obeying(&world, &second, None);
     let node = world.node.credential().id();
+    let taken: Vec<_> = (0..3).map(|place| log.taken_from(place)).collect();
+    assert_eq!(taken, [None, Some(world.root.credential().id()), None]);
     assert!(log.may_write(&node, &log.newest(), later(6)).is_ok(), "its grants stay");
     let refused = log.decide(&world.root, later(6), grant(&store(3), Rights::Admin)).unwrap_err();
     assert!(matches!(refused, AccessError::NotAdmin { .. }), "{refused}");
