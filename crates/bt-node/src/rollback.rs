@@ -41,8 +41,8 @@ impl NewestHeads {
         self.lock().insert(zone, head);
     }
 
-    /// Refuses a zone whose newest stored head is older than what is known, and learns of one that is not. `after_refusal`: newer heads are stored and
-    /// do not count, since their signer lost the right.
+    /// Refuses a zone whose newest stored head is older than what is known, and learns of one that is not.
+    /// `after_refusal`: newer heads are stored and do not count, since their signer lost the right.
     pub(crate) fn expect_newest(&self, zone: ZoneId, head: LastHead, after_refusal: bool) -> Result<(), Failure> {
         let known = *self.lock().entry(zone).or_insert(head);
         if !CounterRecord::is_before(head, known) {
@@ -144,9 +144,9 @@ pub(crate) fn examine(storage: &Arc<dyn Storage>, report: &mut CheckReport) -> R
 
 /// Steps the counter of an open directory at most hourly, and once more when it is closed.
 pub(crate) struct Stepper {
-    /// Nothing is ever sent: letting it go ends the thread.
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    /// A word through it asks for the last step; letting it go ends the thread without one.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Stepper {
@@ -160,7 +160,11 @@ impl Stepper {
         let work = move || {
             let mut stepped = node.newest.lock().clone();
             loop {
-                let is_last = !matches!(stopped.recv_timeout(STEP_INTERVAL), Err(RecvTimeoutError::Timeout));
+                let is_last = match stopped.recv_timeout(STEP_INTERVAL) {
+                    Ok(()) => true,
+                    Err(RecvTimeoutError::Timeout) => false,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
                 let newest = node.newest.lock().clone();
                 if newest != stepped {
                     match step(&*storage, &node) {
@@ -176,13 +180,23 @@ impl Stepper {
         };
         let thread = std::thread::Builder::new().name("bt-counter".into()).spawn(work);
         let thread = thread.map_err(|error| Failure::io("starting the thread that steps the TPM's counter", &error))?;
-        Ok(Some(Self { stop, thread }))
+        Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
     }
 
     /// Steps a last time, if heads were published since; when all is committed.
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
+        if let Some(stop) = &self.stop {
+            // The thread is gone only if it panicked, and then there is an error in the log.
+            stop.send(()).ok();
+        }
+    }
+}
+
+impl Drop for Stepper {
+    /// Waits for the thread: whoever has the directory next must not meet a step that is under way.
+    fn drop(&mut self) {
+        self.stop = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that steps the TPM's counter panicked");
         }
     }
