@@ -52,6 +52,23 @@ impl LookupCounts {
         true
     }
 
+    /// The kernel was given the inode `number` times more.
+    pub fn add_many(&mut self, inode: u64, number: u64) {
+        if number > 0 {
+            self.add(inode);
+            let count =
+                &mut self.pages.get_mut(&(inode / PAGE as u64)).expect("just added").counts[inode as usize % PAGE];
+            *count = u32::try_from(number - 1).map_or(u32::MAX, |more| count.saturating_add(more));
+        }
+    }
+
+    /// Takes all references to an inode away; returns how many there were.
+    pub fn take(&mut self, inode: u64) -> u64 {
+        let count = self.pages.get(&(inode / PAGE as u64)).map_or(0, |page| page.counts[inode as usize % PAGE]);
+        self.forget(inode, count.into());
+        count.into()
+    }
+
     /// Whether the kernel holds the inode.
     pub fn holds(&self, inode: u64) -> bool {
         self.pages.get(&(inode / PAGE as u64)).is_some_and(|page| page.counts[inode as usize % PAGE] > 0)
@@ -80,5 +97,17 @@ mod tests {
         assert_eq!(counts.held(), 1);
         assert!(counts.forget(5000, 1));
         assert!(counts.pages.is_empty(), "no memory is kept for inodes that nobody holds");
+    }
+
+    #[test]
+    fn references_go_from_one_to_another() {
+        let (mut from, mut to) = (LookupCounts::default(), LookupCounts::default());
+        (0..3).for_each(|_| from.add(7));
+        to.add(8);
+        to.add_many(8, from.take(7));
+        assert!(!from.holds(7) && from.pages.is_empty());
+        to.add_many(9, from.take(7));
+        assert!(!to.holds(9), "nothing is left to take");
+        assert!(!to.forget(8, 3) && to.forget(8, 1));
     }
 }

@@ -118,6 +118,16 @@ impl Engine {
         std::mem::take(&mut *self.lookups.lock().expect("no panic under this lock"))
     }
 
+    /// Gives away what the kernel holds of one inode: how often it was told of it.
+    pub(crate) fn give_lookup(&self, inode: u64) -> u64 {
+        self.lookups.lock().expect("no panic under this lock").take(inode)
+    }
+
+    /// Takes over what the kernel holds of one inode.
+    pub(crate) fn adopt_lookup(&self, inode: u64, count: u64) {
+        self.lookups.lock().expect("no panic under this lock").add_many(inode, count);
+    }
+
     /// Whether the kernel holds an inode.
     pub(crate) fn is_held(&self, inode: u64) -> bool {
         self.lookups.lock().expect("no panic under this lock").holds(inode)
@@ -136,8 +146,8 @@ impl HeldChanges<'_> {
         entered
     }
 
-    /// Makes an entrance durable, and frees what the directory held: whoever still has one of these files open gets
-    /// ESTALE. When this fails the entrance may be durable all the same, or become so: the zone behind it must stay.
+    /// Makes an entrance durable, and frees what the directory held; what the kernel knows of it is in the zone by then.
+    /// When this fails the entrance may be durable all the same, or become so: the zone behind it must stay.
     pub(crate) fn settle(&self, entered: &Entered) -> Result<()> {
         self.0.sync_file(None)?;
         if let Err(error) = self.0.free_below(entered.nameless) {

@@ -237,7 +237,7 @@ fn accessed(spot: &Spot<'_>) {
 
 impl FileSystem for MountedTree {
     fn lookup(&self, _caller: &Caller, parent: u64, name: &[u8]) -> Result<Entry> {
-        match self.place(parent)? {
+        self.also_after_a_move(|| match self.place(parent)? {
             Place::Live(spot) if spot.inode == ROOT_INODE && name == SNAPSHOTS => {
                 let node = self.views.node((spot.slot, None), ROOT_INODE)?;
                 Ok(entry(node, &snapshots_inode(&spot)))
@@ -249,23 +249,24 @@ impl FileSystem for MountedTree {
             },
             Place::Snapshots(spot) => self.lookup_in_snapshots(&spot, name),
             Place::Frozen(spot, snapshot) => self.lookup_frozen(&spot, snapshot, name),
-        }
+        })
     }
 
     fn forget(&self, node: u64, count: u64) {
         match Number::of(node, &self.views) {
-            Some(Number::Live { slot: 0, inode }) => self.engine.forget(inode, count),
-            Some(Number::Live { slot, inode }) => self.zones.forget(slot, inode, count),
+            Some(Number::Live { slot: 0, inode }) if self.zones.renumbered().is_empty() => {
+                self.engine.forget(inode, count);
+            }
+            Some(Number::Live { slot, inode }) => self.zones.forget_known((slot, inode), count),
             Some(Number::Other { .. }) | None => {}
         }
     }
 
     fn getattr(&self, node: u64) -> Result<(Attr, Duration)> {
-        Ok((attr(node, &self.inode(node)?), VALID))
+        Ok((attr(node, &self.also_after_a_move(|| self.inode(node))?), VALID))
     }
 
     fn setattr(&self, _caller: &Caller, node: u64, change: &SetAttr) -> Result<(Attr, Duration)> {
-        let spot = self.live(node)?;
         let point = |time: TimeOrNow, now: Timestamp| match time {
             TimeOrNow::Now => now,
             TimeOrNow::Time(time) => Timestamp { seconds: time.seconds, nanos: time.nanos },
@@ -283,7 +284,10 @@ impl FileSystem for MountedTree {
                 ctime: ctime.map(|time| Timestamp { seconds: time.seconds, nanos: time.nanos }),
             })
         };
-        let record = spot.zone.set_attributes(spot.inode, size, build, kill_suidgid).map_err(errno)?;
+        let record = self.also_after_a_move(|| {
+            let spot = self.live(node)?;
+            spot.zone.set_attributes(spot.inode, size, build, kill_suidgid).map_err(errno)
+        })?;
         Ok((attr(node, &record), VALID))
     }
 
@@ -363,27 +367,29 @@ impl FileSystem for MountedTree {
     }
 
     fn read(&self, node: u64, offset: u64, out: &mut [u8]) -> Result<usize> {
-        match self.place(node)? {
+        self.also_after_a_move(|| match self.place(node)? {
             Place::Live(spot) => spot.zone.read_file(spot.inode, offset, out).map_err(errno),
             Place::Snapshots(_) => Err(Errno::EISDIR),
             Place::Frozen(spot, snapshot) => {
                 let tree = frozen(&spot, snapshot)?;
                 spot.zone.read_frozen(&tree, spot.inode, offset, out).map_err(errno)
             }
-        }
+        })
     }
 
     fn write(&self, _caller: &Caller, node: u64, offset: u64, data: &[u8], kill_suidgid: bool) -> Result<usize> {
-        let spot = self.live(node)?;
-        spot.zone.write_file(spot.inode, offset, data, kill_suidgid).map_err(errno)?;
-        Ok(data.len())
+        self.also_after_a_move(|| {
+            let spot = self.live(node)?;
+            spot.zone.write_file(spot.inode, offset, data, kill_suidgid).map_err(errno)?;
+            Ok(data.len())
+        })
     }
 
     fn fsync(&self, node: u64, _data_only: bool) -> Result<()> {
-        match self.place(node)? {
+        self.also_after_a_move(|| match self.place(node)? {
             Place::Live(spot) => spot.zone.sync_file(Some(spot.inode)).map_err(errno),
             _ => Ok(()),
-        }
+        })
     }
 
     fn readdir(&self, node: u64, offset: u64, plus: bool, sink: &mut dyn DirSink) -> Result<()> {
@@ -503,8 +509,10 @@ impl FileSystem for MountedTree {
             mode if mode == ZERO_RANGE | KEEP_SIZE => Allocate::ZeroRange { keep_size: true },
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        let spot = self.live(node)?;
-        spot.zone.allocate(spot.inode, offset, len, how, caller.uid != 0).map_err(errno)
+        self.also_after_a_move(|| {
+            let spot = self.live(node)?;
+            spot.zone.allocate(spot.inode, offset, len, how, caller.uid != 0).map_err(errno)
+        })
     }
 
     fn lseek(&self, node: u64, offset: u64, whence: u32) -> Result<u64> {

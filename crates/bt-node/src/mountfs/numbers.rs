@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock};
 use bt_fuse::Errno;
 
 use crate::engine::Engine;
+use crate::zones::Moved;
 
 /// Bits of an inode's number.
 pub(crate) const VIEW_SHIFT: u32 = 44;
@@ -44,12 +45,20 @@ pub(super) struct Spot<'a> {
     /// The view, in its place.
     pub(super) base: u64,
     pub(super) inode: u64,
+    /// What the kernel knows by other numbers; none in a snapshot.
+    pub(super) renumbered: Option<&'a Moved>,
 }
 
 impl Spot<'_> {
     /// The node of an inode in the same view.
     pub(super) fn node(&self, inode: u64) -> u64 {
-        self.base | inode
+        match self.renumbered {
+            Some(renumbered) if !renumbered.is_empty() => {
+                let (slot, inode) = renumbered.known_as((self.slot, inode));
+                live_node(slot, inode)
+            }
+            _ => self.base | inode,
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The zone is filled from frozen states of the directory while work goes on: first all of it, then what changed
 //! since, until little is left. Then changes wait: what the kernel still holds arrived, the rest is moved, the zone is
-//! committed, and one record in the parent turns the directory into the entrance. Until that record is durable a crash
-//! leaves the directory as it was, and the next opening removes what was filled.
+//! committed, and one record in the parent turns the directory into the entrance. What the kernel has open goes on in
+//! the zone (`moved.rs`). Until that record is durable a crash leaves the directory as it was, and the next opening
+//! removes what was filled.
 //!
 //! Inodes keep their numbers: what is in the zone is known by them, so nothing grows with the directory but the set of
 //! those that were seen.
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use bt_base::ZoneId;
 use bt_store::{Heads, JournalFile};
+use bt_tree::schema::ROOT_INODE;
 use bt_tree::{AccessLog, Birth, EpochList, Keyring, Rights, SessionKey};
 
 use super::fill::{Filling, changed, survey};
@@ -82,7 +84,7 @@ impl Zones {
         let made = self.create(&zone, new, &label, parent).and_then(|child| {
             self.opened(slot, child.clone())?;
             let filling = Filling { parent, child: &child, directory: inode, done: 0, total, progress };
-            self.fill(filling, first, (outer, &zone))
+            self.fill(filling, first, (outer, slot, &zone))
         });
         match made {
             Ok((entered, settled)) => {
@@ -167,7 +169,7 @@ impl Zones {
         &self,
         mut filling: Filling<'_, '_>,
         first: FrozenState<'_>,
-        (outer, zone): (u32, &ZoneId),
+        (outer, slot, zone): (u32, u32, &ZoneId),
     ) -> std::result::Result<(MadeEntrance, std::result::Result<(), Failure>), Failure> {
         let failed = |error: EngineError| error.into_failure("moving the directory into its zone");
         let (parent, child, directory) = (filling.parent, filling.child, filling.directory);
@@ -189,29 +191,47 @@ impl Zones {
         let next = parent.frozen().map_err(failed)?;
         survey(parent, &next.tree, directory)?;
         let changed = changed(parent, &last.tree, &next.tree).map_err(failed)?;
-        filling.pass(Some((&last.tree, &changed, &seen)), &next.tree)?;
+        let seen = filling.pass(Some((&last.tree, &changed, &seen)), &next.tree)?;
         child.commit().map_err(failed)?;
         let named = parent.name_of_directory(directory).map_err(failed)?;
         let (around, name) = named.ok_or_else(|| Failure::refused("the directory was removed meanwhile", ""))?;
         let entered = held.enter(around, &name, zone).map_err(failed)?;
+        self.renumber(&filling, (outer, slot), &seen);
         let settled = held.settle(&entered).map_err(failed);
         Ok((MadeEntrance { placeholder: entered.placeholder, directory: around, name }, settled))
+    }
+
+    /// What the kernel knows of the directory is in the zone now.
+    fn renumber(&self, filling: &Filling<'_, '_>, (outer, slot): (u32, u32), seen: &HashSet<u64>) {
+        let (parent, child) = (filling.parent, filling.child);
+        let there = |inode: u64| if inode == filling.directory { ROOT_INODE } else { inode };
+        let known: Vec<u64> = seen.iter().copied().filter(|inode| parent.is_held(*inode)).collect();
+        self.renumbered.add(known.iter().map(|inode| ((outer, *inode), (slot, there(*inode)))));
+        for inode in known {
+            child.adopt_lookup(there(inode), parent.give_lookup(inode));
+        }
     }
 
     /// Has the kernel write out what it still holds of the files that move.
     fn write_out(&self, outer: u32, parent: &Engine, inodes: &HashSet<u64>) {
         let Some(kernel) = self.kernel() else { return };
         for inode in inodes.iter().filter(|inode| parent.is_held(**inode)) {
-            if let Err(error) = kernel.write_out(crate::mountfs::live_node(outer, *inode)) {
+            if let Err(error) = kernel.write_out(self.known_node((outer, *inode))) {
                 tracing::warn!(%error, inode, "the kernel did not write a file out before it moves");
             }
         }
     }
 
+    /// The number that the kernel knows an inode by.
+    fn known_node(&self, at: (u32, u64)) -> u64 {
+        let (slot, inode) = self.renumbered.known_as(at);
+        crate::mountfs::live_node(slot, inode)
+    }
+
     /// The kernel forgets the directory that became an entrance. Called without any lock.
     fn show_entrance(&self, outer: u32, directory: u64, name: &[u8]) {
         let Some(kernel) = self.kernel() else { return };
-        let node = crate::mountfs::live_node(outer, directory);
+        let node = self.known_node((outer, directory));
         if let Err(error) = kernel.forget_name(node, name) {
             tracing::warn!(%error, "the kernel still shows the directory that became a zone");
         }

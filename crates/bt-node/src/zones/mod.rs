@@ -21,6 +21,7 @@ mod fill;
 mod keeper;
 mod leftovers;
 mod make;
+mod moved;
 mod slots;
 mod table;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub(crate) use check::check_directory;
 pub(crate) use enter::EnterError;
 pub(crate) use keeper::Keeper;
 pub(crate) use make::NewZone;
+pub(crate) use moved::Moved;
 pub(crate) use table::Zones;
 
 use std::time::Duration;

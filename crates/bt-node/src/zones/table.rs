@@ -11,6 +11,7 @@ use bt_store::Storage;
 use bt_vfs::LookupCounts;
 
 use super::enter::EnterError;
+use super::moved::{At, Moved};
 use super::slots::{SlotList, Slotted};
 use super::{MEMORY_SHARE, OPEN_ZONES};
 use crate::control::report::ReclaimReport;
@@ -31,6 +32,8 @@ pub(crate) struct Zones {
     table: Mutex<Table>,
     /// A zone was opened or closed.
     moved: Condvar,
+    /// What the kernel knows by numbers from before a zone was made.
+    pub(super) renumbered: Moved,
     /// A directory is being made a zone.
     making: AtomicBool,
     /// What the mount asks of the kernel.
@@ -96,6 +99,7 @@ impl Zones {
             top,
             table: Mutex::new(Table { slots, states, places, held }),
             moved: Condvar::new(),
+            renumbered: Moved::default(),
             making: AtomicBool::new(false),
             kernel: OnceLock::new(),
         })
@@ -139,6 +143,11 @@ impl Zones {
         if self.kernel.set(kernel).is_err() {
             tracing::error!("a node was connected twice");
         }
+    }
+
+    /// What the kernel knows by numbers from before a zone was made.
+    pub(crate) fn renumbered(&self) -> &Moved {
+        &self.renumbered
     }
 
     /// The kernel's side of the mount.
@@ -297,6 +306,9 @@ impl Zones {
 
     /// The kernel lets a node of a zone go, which may be closed.
     pub(crate) fn forget(&self, slot: u32, inode: u64, count: u64) {
+        if slot == 0 {
+            return self.top.forget(inode, count);
+        }
         let engine = {
             let mut table = self.table();
             match table.states.get(&slot) {
@@ -310,6 +322,27 @@ impl Zones {
             }
         };
         engine.forget(inode, count);
+    }
+
+    /// As [`Zones::forget`], by the number that the kernel knows an inode by.
+    pub(crate) fn forget_known(&self, known_as: At, count: u64) {
+        let now = self.renumbered.now(known_as);
+        self.forget(now.0, now.1, count);
+        if now != known_as {
+            self.renumbered.forget(now, || self.is_held(now));
+        }
+    }
+
+    /// Whether the kernel holds an inode.
+    fn is_held(&self, (slot, inode): At) -> bool {
+        if slot == 0 {
+            return self.top.is_held(inode);
+        }
+        let table = self.table();
+        match table.states.get(&slot) {
+            Some(State::Open(open)) => open.engine.is_held(inode),
+            _ => table.held.get(&slot).is_some_and(|held| held.holds(inode)),
+        }
     }
 
     /// Makes room for one more open zone by closing those that were used longest ago.
