@@ -25,6 +25,8 @@ pub enum Check {
     RecordSigner,
     /// A birth record is that of the zone at hand.
     ZoneName,
+    /// A new zone obeys the tree's newest root.
+    NewestRoot,
     /// A key fits the commitment of its epoch.
     Commitment,
     /// New keys follow a change of who may read.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bt_base::ZoneId;
 use bt_store::{Heads, JournalFile};
+use bt_tree::checks::{Check, enforce};
 use bt_tree::schema::ROOT_INODE;
 use bt_tree::{AccessLog, Birth, EpochList, Keyring, Rights, SessionKey};
 
@@ -50,6 +51,11 @@ impl NewZone {
         if birth.parent() != Some(&identity.zone()) {
             return Err(refused("the new zone's birth record names another parent zone".into()));
         }
+        let obeys_newest = match *birth.succession() == identity.node.genesis.newest_succession() {
+            true => Ok(()),
+            false => Err(refused("the new zone would obey a root of the tree that was succeeded".into())),
+        };
+        enforce(Check::NewestRoot, obeys_newest)?;
         let creator = birth.creator().id();
         rights.access.may(&creator, Rights::Admin, &rights.access.newest(), now()).map_err(|error| {
             Failure::refused(error.to_string(), "sign as the root, or as an admin of the zone that the directory is in")

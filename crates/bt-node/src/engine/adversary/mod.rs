@@ -9,6 +9,7 @@ mod heads;
 mod journal;
 mod keys;
 mod plaintext;
+mod roots;
 
 use std::sync::Arc;
 
