@@ -51,6 +51,16 @@ pub enum EngineError {
     /// An access record is signed by one whose right to sign it ended before it came.
     #[error("{0} signed an access record, but its time as an admin of the zone is over")]
     AdminEnded(PrincipalId),
+    /// A file of the zone's records would be longer than one that is read.
+    #[error("the zone's file {file} would have {bytes} bytes with this, and may have {limit}")]
+    RecordsFull {
+        /// Its name.
+        file: &'static str,
+        /// The bytes that it would have.
+        bytes: u64,
+        /// The most that it may have for such a change.
+        limit: u64,
+    },
     /// Something before failed in a way that leaves the disk's content unknown.
     #[error("the zone takes no more changes, since {0}")]
     Stopped(String),
@@ -94,6 +104,10 @@ impl EngineError {
             }
             Self::Access(_) | Self::AdminEnded(_) | Self::Epoch(_) => {
                 Failure::refused(text, "`bt access list` shows who may do what")
+            }
+            Self::RecordsFull { .. } => {
+                let hint = "share the directories in it instead: each becomes a zone that begins with files of its own";
+                Failure::refused(text, hint)
             }
             Self::OutdatedHead => Failure::refused(text, "run the command again; unmount first where it goes on"),
             Self::RightsEnded(_) => Failure::refused(text, "have an admin grant it, then mount again"),

@@ -14,8 +14,11 @@ use crate::node_key::{NodeKey, key_failure};
 use crate::rights::{Rights, ZoneRights};
 use crate::rollback::NewestHeads;
 
-/// The largest record file that is read.
-const FILE_SIZE: u64 = 256 << 20;
+/// The largest record file that is read, and so that is written.
+pub(crate) const FILE_SIZE: u64 = 256 << 20;
+
+/// The end of the name of a file that is to take the place of another.
+const UNFINISHED: &str = ".new";
 
 /// What all zones of a node have in common: the tree, and the principal that the process acts for.
 pub(crate) struct NodeIdentity {
@@ -219,13 +222,24 @@ pub(crate) fn write(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(
 
 /// Puts a file in the place of another: after a crash it is the one or the other. Durable when this returns.
 pub(crate) fn replace(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), bt_store::StoreError> {
-    let new = format!("{name}.new");
+    let new = format!("{name}{UNFINISHED}");
     let file = storage.open(&new, true)?;
     file.set_len(0)?;
     file.write_at(bytes, 0)?;
     file.sync_data()?;
     storage.rename(&new, name)?;
     storage.sync_dir(bt_store::storage::directory_of(name))
+}
+
+/// Removes what a crash left of files that were to take the place of others.
+pub(crate) fn remove_unfinished(storage: &dyn Storage, directory: &str) -> Result<(), bt_store::StoreError> {
+    let mut unfinished = storage.list(directory)?;
+    unfinished.retain(|name| name.ends_with(UNFINISHED));
+    for name in &unfinished {
+        tracing::info!(file = %name, "what a crash left of a file that was not yet in place is removed");
+        storage.remove(name)?;
+    }
+    if unfinished.is_empty() { Ok(()) } else { storage.sync_dir(directory) }
 }
 
 /// A file of the directory that does not hold what it should.

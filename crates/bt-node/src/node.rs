@@ -10,7 +10,9 @@ use bt_store::{DirLock, FileStorage, Storage};
 use crate::control::report::{CheckReport, MountStatus};
 use crate::control::{Failure, FailureKind, OnProgress};
 use crate::engine::{Committer, Engine};
-use crate::identity::NodeIdentity;
+use crate::error::EngineError;
+use crate::identity::{self, NodeIdentity};
+use crate::layout;
 use crate::mountfs::MountedTree;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::rollback::{self, Stepper};
@@ -72,6 +74,10 @@ impl Node {
             Some(started.map_err(|error| Failure::io("starting the committing thread", &error))?)
         };
         if !options.read_only {
+            for directory in ["", layout::ZONES] {
+                identity::remove_unfinished(&*zones.storage, directory)
+                    .map_err(|error| EngineError::from(error).into_failure("removing what a crash left"))?;
+            }
             zones.remove_leftovers()?;
         }
         let keeper = Keeper::start(zones.clone())

@@ -14,6 +14,8 @@ pub(super) struct Limits {
     pub(super) node_cache_bytes: u64,
     /// Bytes of the cache of file data.
     pub(super) block_cache_bytes: u64,
+    /// Bytes of each file of the zone's records.
+    pub(super) record_bytes: u64,
 }
 
 /// Log records that wait for the journal, in bytes, at which a commit begins.
@@ -46,6 +48,7 @@ impl Limits {
             commit_nodes: share(12) as usize / node,
             node_cache_bytes: share(24),
             block_cache_bytes: share(10),
+            record_bytes: crate::identity::FILE_SIZE,
         }
     }
 }

@@ -138,6 +138,9 @@ impl Engine {
             storage,
         };
         engine.space.refresh(&*engine.storage);
+        if !engine.storage_read_only {
+            crate::identity::remove_unfinished(&*engine.storage, &engine.identity.layout.directory)?;
+        }
         if !engine.read_only {
             engine.history.settle(&stored)?;
         }

@@ -26,6 +26,15 @@ use crate::system::{SystemEntropy, now};
 
 /// Heads that a revocation may name as the last that counts: the newest ones, and those since.
 pub(super) const RECENT_HEADS: usize = 1024;
+/// The part of the zone's records that is left for revocations and for keys after an expiry.
+const HELD_BACK: u64 = 8;
+
+/// An epoch that is not written yet.
+struct NextEpoch {
+    epochs: EpochList,
+    keys: Keyring,
+    bytes: Vec<u8>,
+}
 
 impl Engine {
     fn lock_journal(&self) -> MutexGuard<'_, Journal> {
@@ -64,8 +73,9 @@ impl Engine {
         let rights = self.identity.rights.now();
         let (access, who) = (rights.access.clone(), self.identity.node.principal());
         self.stop_on_error(access.may_write(&who, &access.newest(), now()).map_err(EngineError::from))?;
-        let (epochs, keys) = self.next_epoch(&access)?;
-        self.begin_epoch(journal, &mut flushing, access, epochs, keys)
+        let next = self.next_epoch(&access)?;
+        self.stop_on_error(self.check_size("epochs", next.bytes.len(), true))?;
+        self.begin_epoch(journal, &mut flushing, access, next)
     }
 
     /// Verifies signed access records, appends them to the log, and obeys them. Durable when this returns.
@@ -77,7 +87,7 @@ impl Engine {
         let mut flushing = self.flushing();
         let before = self.identity.rights.now();
         let mut access = before.access.clone();
-        let mut revoked = Vec::new();
+        let (mut revoked, mut only_takes) = (Vec::new(), true);
         for record in records {
             let record = AccessRecord::decode(record).map_err(bt_tree::AccessError::from)?;
             let signer = record.statement().signer;
@@ -89,6 +99,7 @@ impl Engine {
                 return Err(EngineError::ClockAhead { days: ahead / CLOCK_SECONDS });
             }
             let action = &appended.statement().action;
+            only_takes &= !matches!(action, Action::Grant { .. });
             if let Action::Revoke { last, .. } | Action::Succeed { last, .. } = action {
                 revoked.push((action.principal(), *last));
             }
@@ -103,10 +114,13 @@ impl Engine {
         }
         let writes = !self.read_only && after.may_write(now());
         let next = if writes { Some(self.next_epoch(&access)?) } else { None };
-        self.stop_on_error(self.replace(&self.identity.layout.access(), &access.to_bytes()))?;
+        let bytes = access.to_bytes();
+        self.check_size("access", bytes.len(), only_takes)?;
+        self.check_size("epochs", next.as_ref().map_or(0, |next| next.bytes.len()), only_takes)?;
+        self.stop_on_error(self.replace(&self.identity.layout.access(), &bytes))?;
         self.identity.rights.set(after);
         match next {
-            Some((epochs, keys)) => self.begin_epoch(&mut journal, &mut flushing, access, epochs, keys),
+            Some(next) => self.begin_epoch(&mut journal, &mut flushing, access, next),
             None => {
                 if loses_write {
                     self.stop(&EngineError::RightsEnded(self.identity.node.principal()));
@@ -132,14 +146,25 @@ impl Engine {
         if fits { Ok(()) } else { Err(EngineError::OutdatedHead) }
     }
 
+    /// Refuses a file of the zone's records that would be too long to be read again. What takes rights away may fill it.
+    fn check_size(&self, file: &'static str, bytes: usize, only_takes: bool) -> Result<()> {
+        let most = self.limits.record_bytes;
+        let limit = if only_takes { most } else { most - most / HELD_BACK };
+        match bytes as u64 > limit {
+            true => Err(EngineError::RecordsFull { file, bytes: bytes as u64, limit }),
+            false => Ok(()),
+        }
+    }
+
     /// The next epoch, for those who may read under `access`; nothing is written yet.
-    fn next_epoch(&self, access: &AccessLog) -> Result<(EpochList, Keyring)> {
+    fn next_epoch(&self, access: &AccessLog) -> Result<NextEpoch> {
         let rights = self.identity.rights.now();
         let (mut epochs, mut keys) = (rights.epochs.clone(), rights.keys.clone());
         let session = self.fresh_session()?;
         let epoch = epochs.advance(access, &mut keys, &session, now(), &mut SystemEntropy)?;
         tracing::info!(epoch, "the zone gets new keys");
-        Ok((epochs, keys))
+        let bytes = epochs.to_bytes();
+        Ok(NextEpoch { epochs, keys, bytes })
     }
 
     /// Writes a new epoch, and publishes a head under it that covers everything and names no journal. A failure is
@@ -149,10 +174,10 @@ impl Engine {
         journal: &mut Journal,
         flushing: &mut Flushing,
         access: AccessLog,
-        epochs: EpochList,
-        keys: Keyring,
+        next: NextEpoch,
     ) -> Result<()> {
-        self.stop_on_error(self.replace(&self.identity.layout.epochs(), &epochs.to_bytes()))?;
+        let NextEpoch { epochs, keys, bytes } = next;
+        self.stop_on_error(self.replace(&self.identity.layout.epochs(), &bytes))?;
         self.identity.rights.set(Rights::new(access, epochs, keys, self.identity.node.principal()));
         self.stop_on_error(self.commit_without_journal(journal, flushing))
     }

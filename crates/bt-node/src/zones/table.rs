@@ -23,7 +23,7 @@ use crate::options::OpenOptions;
 
 /// All zones of a node.
 pub(crate) struct Zones {
-    pub(super) storage: Arc<dyn Storage>,
+    pub(crate) storage: Arc<dyn Storage>,
     pub(super) node: Arc<NodeIdentity>,
     pub(super) options: OpenOptions,
     pub(super) top: Arc<Engine>,

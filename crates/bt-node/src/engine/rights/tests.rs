@@ -414,3 +414,49 @@ fn a_right_that_ends_during_a_commit_takes_nothing_along_that_was_synced() {
     assert_eq!(zone.content(inode), b"synced");
     zone.expect_clean();
 }
+
+#[test]
+fn records_that_could_not_be_read_again_are_not_written() {
+    let mut zone = TestZone::new();
+    zone.grant(&principal(7), Level::Read);
+    let layout = crate::layout::ZoneLayout::new(&zone.engine.identity.zone());
+    let files = |zone: &TestZone| [layout.access(), layout.epochs()].map(|name| identity::read(&zone.storage, &name).unwrap());
+    let before = files(&zone);
+    let grown = std::sync::Arc::get_mut(&mut zone.engine).unwrap();
+    // There is room for a revocation, but no more for a grant.
+    grown.limits.record_bytes = before[1].len() as u64 * 8 / 5;
+    let grant = Action::Grant { principal: *principal(8).credential(), rights: Level::Read, until: None };
+    let error = zone.decide(&zone.root, grant).unwrap_err();
+    assert!(matches!(error, EngineError::RecordsFull { file: "epochs", .. }), "{error}");
+    assert_eq!(files(&zone), before);
+    let inode = zone.file(ROOT, "file", b"it goes on");
+    zone.revoke(&principal(7));
+    zone.engine.commit().unwrap();
+    zone.decide(&zone.root, revocation(&*zone.engine.identity.node.who.clone(), zone.last_head())).unwrap();
+    assert_eq!(TestZone { engine: open(&zone.storage).unwrap(), ..zone }.content(inode), b"it goes on");
+}
+
+#[test]
+fn an_expiry_for_which_there_is_no_room_stops_the_zone_before_it_cannot_be_opened() {
+    let mut zone = TestZone::new();
+    let grant = Action::Grant { principal: *principal(7).credential(), rights: Level::Read, until: Some(ahead(50)) };
+    zone.decide(&zone.root, grant).unwrap();
+    let inode = zone.file(ROOT, "file", b"synced");
+    zone.engine.sync_file(Some(inode)).unwrap();
+    std::sync::Arc::get_mut(&mut zone.engine).unwrap().limits.record_bytes = 100;
+    CLOCK_AHEAD.set(100);
+    let error = zone.engine.commit().unwrap_err();
+    assert!(matches!(error, EngineError::RecordsFull { file: "epochs", .. }), "{error}");
+    assert_eq!(zone.crash().content(inode), b"synced");
+}
+
+#[test]
+fn what_a_crash_left_of_files_that_were_not_in_place_goes_when_the_zone_is_opened() {
+    let zone = TestZone::new();
+    zone.file(ROOT, "file", b"content");
+    let left = format!("{}/access.new", zone.engine.identity.layout.directory);
+    zone.storage.open(&left, true).unwrap();
+    let zone = zone.reopen();
+    assert!(!zone.storage.exists(&left).unwrap());
+    zone.expect_clean();
+}
