@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "locations", run: store::locations, seeds: store::locations_seeds },
     Target { name: "head-slots", run: store::head_slots, seeds: store::head_slots_seeds },
     Target { name: "record-file", run: store::record_file, seeds: store::record_file_seeds },
+    Target { name: "slots", run: store::slots, seeds: store::slots_seeds },
     Target { name: "journal-file", run: store::journal_file, seeds: store::journal_file_seeds },
 ];
 

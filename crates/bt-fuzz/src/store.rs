@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bt_node::SlotList;
 use bt_store::{Containers, Heads, JournalFile, MemoryStorage, RecordFile, Storage};
 
 use crate::vector;
@@ -91,4 +92,14 @@ pub(crate) fn journal_file_seeds() -> Vec<Vec<u8>> {
     let mut file = vector("bt-tree/vectors/batch-v2.hex");
     file.resize(64 << 10, 0);
     vec![file]
+}
+
+pub(crate) fn slots(data: &[u8]) {
+    let Some(list) = SlotList::decode(data) else { return };
+    assert_eq!(SlotList::decode(&list.encode()), Some(list), "slots survive");
+}
+
+pub(crate) fn slots_seeds() -> Vec<Vec<u8>> {
+    let (one, two) = ("0a".repeat(32), "ff".repeat(32));
+    vec![format!("blocktree zone slots, version 1\n{one}\n-\n{two} filling\n").into_bytes()]
 }

@@ -28,3 +28,4 @@ mod zones;
 
 pub use init::init;
 pub use node::{Mounted, Node};
+pub use zones::SlotList;

@@ -33,6 +33,7 @@ pub(crate) use enter::EnterError;
 pub(crate) use keeper::Keeper;
 pub(crate) use make::NewZone;
 pub(crate) use moved::Moved;
+pub use slots::SlotList;
 pub(crate) use table::Zones;
 
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub(crate) struct Slotted {
 
 /// The slots by number, from 1; the zone at the top has 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotList(Vec<Option<Slotted>>);
+pub struct SlotList(Vec<Option<Slotted>>);
 
 impl SlotList {
     /// Reads the file; none is an empty list.
@@ -47,7 +47,8 @@ impl SlotList {
         identity::write(storage, layout::SLOTS, &self.encode())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// The content of the file.
+    pub fn encode(&self) -> Vec<u8> {
         let mut text = format!("{HEADER}\n");
         for slot in &self.0 {
             match slot {
@@ -59,7 +60,8 @@ impl SlotList {
         text.into_bytes()
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads the content of a file; none where bt writes no such thing.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
         let mut lines = text.split('\n');
         if lines.next()? != HEADER {
