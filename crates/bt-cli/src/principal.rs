@@ -13,8 +13,16 @@ pub fn credential_of(text: &str) -> Result<Credential, Failure> {
     if is_key && !file.exists() {
         return text.parse().map_err(|error: bt_crypto::PrincipalTextError| Failure::usage(error.to_string(), ""));
     }
+    if matches!(file.try_exists(), Ok(false)) {
+        let what = format!("{text} is no principal: neither a public key nor a file with one");
+        return Err(Failure::usage(what, WHAT_IT_LOOKS_LIKE));
+    }
     credentials::public_of_file(file)
 }
+
+/// Where a principal's key comes from.
+const WHAT_IT_LOOKS_LIKE: &str =
+    "a public key is btp1 and 120 more letters and digits: `bt principal show FILE` and `bt whoami DIR` print it";
 
 #[cfg(test)]
 mod tests {
@@ -41,7 +49,9 @@ mod tests {
             (cut.kind, &*cut.what),
             (FailureKind::Usage, "the public key has 10 characters, a whole one has 124: copy all of it",)
         );
-        assert_eq!(refused("no/such/file").kind, FailureKind::Io);
+        let nothing = refused("zzzz");
+        assert_eq!((nothing.kind, &*nothing.hint), (FailureKind::Usage, WHAT_IT_LOOKS_LIKE));
+        assert!(nothing.what.contains("zzzz is no principal"), "{nothing:?}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [0xff, 0xfe]).unwrap();
         let neither = refused(file.path().to_str().unwrap());

@@ -76,7 +76,13 @@ pub fn change_in(
 pub fn named(text: &str, report: &AccessReport) -> Result<PrincipalId, Failure> {
     let is_id = (PREFIX..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_id || Path::new(text).exists() {
-        return credential_of(text).map(|credential| credential.id());
+        return match credential_of(text) {
+            Err(failure) if !Path::new(text).exists() => {
+                let hint = format!("{}; `bt access list` shows ids, of which the first digits do too", failure.hint);
+                Err(Failure { hint: hint.trim_start_matches("; ").to_owned(), ..failure })
+            }
+            other => other.map(|credential| credential.id()),
+        };
     }
     let digits = text.to_ascii_lowercase();
     let mut found = report.grants.iter().map(|grant| grant.principal).filter(|id| id.to_string().starts_with(&digits));
@@ -136,5 +142,7 @@ mod tests {
         assert_eq!(named(&"ab".repeat(5), &report), Ok(PrincipalId([0xab; 32])));
         assert_eq!(named("abababab", &report).unwrap_err().kind, FailureKind::Usage);
         assert_eq!(named("efefef", &report).unwrap_err().kind, FailureKind::Refused);
+        let nobody = named("zzzz", &report).unwrap_err();
+        assert!(nobody.hint.contains("btp1") && nobody.hint.contains("bt access list"), "{nobody:?}");
     }
 }

@@ -102,6 +102,21 @@ fn who_is_no_admin_shares_nothing_and_what_is_no_zone_has_no_rights() {
 }
 
 #[test]
+fn mistakes_are_told_with_what_to_do_instead() {
+    let scene = Scene::new();
+    for arguments in [&["share", "tree", "--read", "--with", "zzzz"][..], &["revoke", "tree", "--from", "zzzz"]] {
+        let output = scene.output(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("zzzz is no principal") && said.contains("hint: a public key is btp1"), "{said}");
+    }
+    assert_eq!(scene.output(&["log", "tree", "--last", "0"]).status.code(), Some(2));
+    scene.fine(&["snapshot", "create", "tree", "one"]);
+    let said = scene.refused(&["snapshot", "create", "tree", "one"]);
+    assert!(said.contains("there is one of this name already") && said.contains("hint: take another"), "{said}");
+}
+
+#[test]
 fn rights_change_under_a_mount() {
     let scene = Scene::new();
     let bob = scene.person("bob");

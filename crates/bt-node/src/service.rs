@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use bt_tree::schema::ROOT_INODE;
 use bt_tree::zone::SnapshotRecord;
+use bt_vfs::Refusal;
 
 use crate::control::limits::LOG_HEADS;
 use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
@@ -128,7 +129,13 @@ impl Node {
     fn create_snapshot(&self, name: &str) -> Result<Response, Failure> {
         check_name(name)?;
         let what = format!("taking the snapshot {name:?}");
-        let record = self.engine.create_snapshot(name.as_bytes()).map_err(failed(&what))?;
+        let record = self.engine.create_snapshot(name.as_bytes()).map_err(|error| match error {
+            EngineError::Refused(Refusal::Exists) => Failure::refused(
+                format!("{what}: there is one of this name already"),
+                "take another name, or delete that one first; `bt snapshot list` shows all",
+            ),
+            error => error.into_failure(&what),
+        })?;
         Ok(Response::SnapshotCreated(self.snapshot_info(name.as_bytes(), &record)?))
     }
 

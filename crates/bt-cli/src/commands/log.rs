@@ -23,8 +23,8 @@ pub struct Log {
     /// Where the zone is entered, from the top of the tree
     #[arg(default_value = "/")]
     path: String,
-    /// So many of the newest heads
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    /// So many of the newest heads, at least one
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     last: u32,
     #[command(flatten)]
     output: OutputOption,

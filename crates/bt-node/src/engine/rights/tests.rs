@@ -420,7 +420,8 @@ fn records_that_could_not_be_read_again_are_not_written() {
     let mut zone = TestZone::new();
     zone.grant(&principal(7), Level::Read);
     let layout = crate::layout::ZoneLayout::new(&zone.engine.identity.zone());
-    let files = |zone: &TestZone| [layout.access(), layout.epochs()].map(|name| identity::read(&zone.storage, &name).unwrap());
+    let files =
+        |zone: &TestZone| [layout.access(), layout.epochs()].map(|name| identity::read(&zone.storage, &name).unwrap());
     let before = files(&zone);
     let grown = std::sync::Arc::get_mut(&mut zone.engine).unwrap();
     // There is room for a revocation, but no more for a grant.
