@@ -78,6 +78,8 @@ id32! {
     HeadHash,
     /// The hash of a record of an access log or of an epoch list.
     RecordHash,
+    /// A package: the hash of its manifest.
+    PackageId,
 }
 
 fn parse_hex32(text: &str) -> Result<[u8; 32], IdParseError> {

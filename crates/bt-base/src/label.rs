@@ -69,6 +69,16 @@ labels! {
     COUNTER = "counter", 1;
     /// What a TPM is given for a recovery passphrase.
     TPM_RECOVERY = "tpm-recovery", 1;
+    /// The manifest of a package.
+    PACKAGE = "package", 1;
+    /// The component or an asset of a package.
+    PACKAGE_PART = "package-part", 1;
+    /// The statement by which an author of packages hands over to another.
+    AUTHOR_SUCCESSION = "author-succession", 1;
+    /// The word of the author that follows that it accepts.
+    AUTHOR_SUCCESSION_ACCEPTED = "author-succession-accepted", 1;
+    /// The record of an installed app.
+    INSTALLATION = "installation", 1;
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub mod label;
 pub mod limits;
 pub mod time;
 
-pub use id::{BlockHash, HeadHash, JournalId, PrincipalId, RecordHash, Revision, SegmentId, TreeId, ZoneId};
+pub use id::{BlockHash, HeadHash, JournalId, PackageId, PrincipalId, RecordHash, Revision, SegmentId, TreeId, ZoneId};
 pub use time::Timestamp;
 
 /// A source of unpredictable bytes, handed to pure code by the caller (getrandom(2) in a node, a seed in a test).

@@ -42,6 +42,16 @@ impl Envelope {
         Ok(Self { version: kind.label.version, body, certificate: Vec::new(), signature })
     }
 
+    /// A record that nobody has signed yet: zeros stand for the signature, which no key ever makes.
+    pub fn unsigned(kind: Kind, body: Vec<u8>) -> Self {
+        Self { version: kind.label.version, body, certificate: Vec::new(), signature: Signature([0; 64]) }
+    }
+
+    /// Whether this is what [`Self::unsigned`] made.
+    pub fn is_unsigned(&self) -> bool {
+        self.signature == Signature([0; 64]) && self.certificate.is_empty()
+    }
+
     /// Signs `body`, led by the principal that the session speaks for, with a session key.
     pub fn by_session(kind: Kind, session: &SessionKey, body: Vec<u8>) -> Self {
         let certificate = session.certificate();

@@ -46,10 +46,12 @@
 //! * [`batch`]: the journal, which fsync waits for.
 //! * [`genesis`], [`succession`], [`birth`], [`access`], [`epoch`], [`session`]: who may do what, and with which keys.
 //! * [`counter`]: what tells an older copy of everything.
+//! * [`app`]: signed packages, and what an installed one may do.
 //!
 //! The byte tables are in `doc/format/`, known answers of each format version in `vectors/`.
 
 pub mod access;
+pub mod app;
 pub mod batch;
 pub mod birth;
 pub mod block;
