@@ -315,6 +315,27 @@ fn a_kill_while_sharing_leaves_the_directory_or_the_zone() -> Result<()> {
     bed.tree.check_clean()
 }
 
+#[test]
+fn what_is_written_until_a_revocation_is_kept_and_what_comes_later_fails_at_fsync() -> Result<()> {
+    let bed = Bed::new("share-revoke")?;
+    bed.share("/", &bed.alice, &["--write"])?;
+    let node = bed.mount_as(&bed.alice)?;
+    let mut file = File::create(bed.path("file"))?;
+    // Only the kernel has this.
+    file.write_all(b"in time")?;
+    let revoked = bed.tree.command(&["revoke"])?.arg("/").arg("--from").arg(&bed.alice).output()?;
+    ensure!(revoked.status.success(), "bt revoke: {}", String::from_utf8_lossy(&revoked.stderr));
+    let late = file.write_all(b", late").and_then(|()| file.sync_all());
+    ensure!(errno(late) == Some(EROFS), "what came late is no silent loss");
+    drop(file);
+    ensure!(errno(fs::write(bed.path("new"), "x")) == Some(EROFS));
+    node.unmount()?;
+    let node = bed.mount()?;
+    ensure!(fs::read(bed.path("file"))? == b"in time");
+    node.unmount()?;
+    bed.tree.check_clean()
+}
+
 /// What lies in a zone's directory is that zone or nothing.
 #[test]
 fn a_directory_swapped_for_another_zone_is_not_entered() -> Result<()> {

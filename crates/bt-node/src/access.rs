@@ -16,12 +16,16 @@ use crate::system::now;
 impl Node {
     /// The zone that is entered at `path`.
     pub(crate) fn zone_at(&self, path: &str) -> Result<Arc<Engine>, Failure> {
+        self.slot_at(path).map(|(_, engine)| engine)
+    }
+
+    fn slot_at(&self, path: &str) -> Result<(u32, Arc<Engine>), Failure> {
         match self.zones.resolve(path.as_bytes())? {
             (_, engine, ROOT_INODE) if self.zones.is_made_root(&engine.identity.zone()) => Err(Failure::refused(
                 "the zone at the top cannot be read by whom this node acts for",
                 "name a zone below it, or ask where the tree is mounted by one who may read it",
             )),
-            (_, engine, ROOT_INODE) => Ok(engine),
+            (slot, engine, ROOT_INODE) => Ok((slot, engine)),
             _ => Err(Failure::refused(
                 format!("{path} is not a zone of its own"),
                 "rights are those of whole zones: name the path at which one is entered, / for the top",
@@ -41,11 +45,11 @@ impl Node {
 
     /// Appends signed records to the access log of the zone at `path`.
     pub(crate) fn append_access(&self, path: &str, zone: &ZoneId, records: &[Vec<u8>]) -> Result<Response, Failure> {
-        let engine = self.zone_at(path)?;
+        let (slot, engine) = self.slot_at(path)?;
         if engine.identity.zone() != *zone {
             return Ok(Response::Outdated);
         }
-        match engine.append_access(records) {
+        match self.zones.append_access(slot, &engine, records) {
             Ok(()) => Ok(Response::Access(Box::new(report(&engine, path)))),
             Err(EngineError::OutdatedHead | EngineError::Access(AccessError::Chain { .. })) => Ok(Response::Outdated),
             Err(error) => Err(error.into_failure("changing who may do what")),

@@ -46,6 +46,11 @@ impl Rights {
         self.writes_until.is_some_and(|until| now <= until)
     }
 
+    /// The last time at which the principal may write, unless that never comes.
+    pub(crate) fn writes_end(&self) -> Option<Timestamp> {
+        self.writes_until.filter(|until| *until != NEVER)
+    }
+
     /// Whether the principal's right to write ends within so many seconds, or has ended.
     pub(crate) fn write_ends_within(&self, seconds: i64, now: Timestamp) -> bool {
         self.writes_until.is_some_and(|until| until.seconds.saturating_sub(now.seconds) <= seconds)

@@ -74,7 +74,17 @@ impl LookupCounts {
         self.pages.get(&(inode / PAGE as u64)).is_some_and(|page| page.counts[inode as usize % PAGE] > 0)
     }
 
-    /// Inodes that the kernel holds.
+    /// The inodes that the kernel holds, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        let of_page = |(key, page): (&u64, &CountPage)| {
+            let first = key * PAGE as u64;
+            let held = page.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            held.map(|(at, _)| first + at as u64).collect::<Vec<_>>()
+        };
+        self.pages.iter().flat_map(of_page)
+    }
+
+    /// How many inodes the kernel holds.
     pub fn held(&self) -> u64 {
         self.held
     }
@@ -95,6 +105,7 @@ mod tests {
         assert!(counts.forget(5, 1));
         assert!(!counts.holds(5));
         assert_eq!(counts.held(), 1);
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [5000]);
         assert!(counts.forget(5000, 1));
         assert!(counts.pages.is_empty(), "no memory is kept for inodes that nobody holds");
     }

@@ -28,6 +28,9 @@ pub(super) struct CommitOutcome {
 impl Engine {
     /// Writes everything that changed and publishes a head; does nothing when nothing changed.
     pub(crate) fn commit(&self) -> Result<Revision> {
+        if self.has_ended() {
+            return Ok(self.flushing().revision);
+        }
         self.obey()?;
         self.commit_changes()
     }

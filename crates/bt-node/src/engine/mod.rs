@@ -21,6 +21,7 @@ mod commit;
 #[cfg(test)]
 mod crash;
 mod diff;
+mod ending;
 mod entrances;
 mod flush;
 mod history;
@@ -43,7 +44,7 @@ mod space;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -105,6 +106,8 @@ pub(crate) struct Engine {
     gate: Gate,
     /// Why nothing is written any more.
     stopped: OnceLock<String>,
+    /// Files with changes that are not kept, of which nobody was told.
+    unkept: Mutex<BTreeSet<u64>>,
     progress: Mutex<Progress>,
     /// The committer is asked to work.
     wake: Condvar,
@@ -197,6 +200,9 @@ impl Engine {
     fn stop(&self, error: &EngineError) {
         if self.stopped.set(error.to_string()).is_ok() {
             tracing::error!(%error, "the zone takes no more changes until it is opened again");
+            if matches!(error, EngineError::RightsEnded(_)) {
+                self.note_ended();
+            }
         }
         self.settled.notify_all();
     }

@@ -131,6 +131,7 @@ impl Engine {
             space: SpaceGauge::default(),
             gate: Gate::default(),
             stopped: OnceLock::new(),
+            unkept: Mutex::default(),
             progress: Mutex::new(Progress::default()),
             wake: Condvar::new(),
             settled: Condvar::new(),
@@ -170,6 +171,9 @@ impl Engine {
         }
         let closing = |error: EngineError| error.into_failure("committing the last changes");
         self.commit().map_err(closing)?;
+        if self.has_ended() {
+            return Ok(());
+        }
         let mut flushing = self.flushing();
         let position = *self.position.lock().expect("no panic under this lock");
         if position.id != Default::default() {

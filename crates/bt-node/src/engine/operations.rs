@@ -187,7 +187,10 @@ impl Engine {
 
     /// Writes to a file.
     pub(crate) fn write_file(&self, inode: u64, offset: u64, data: &[u8], kill_privileges: bool) -> Result<()> {
-        self.change(data.len() as u64, |vfs, now| vfs.write(&self.source, inode, offset, data, kill_privileges, now))
+        let bytes = data.len() as u64;
+        let written = self.change(bytes, |vfs, now| vfs.write(&self.source, inode, offset, data, kill_privileges, now));
+        self.note_refused(inode, &written);
+        written
     }
 
     /// fallocate(2).

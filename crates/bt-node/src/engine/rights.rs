@@ -29,6 +29,15 @@ pub(super) const RECENT_HEADS: usize = 1024;
 /// The part of the zone's records that is left for revocations and for keys after an expiry.
 const HELD_BACK: u64 = 8;
 
+/// An access log with more records than before.
+struct Appended {
+    access: AccessLog,
+    /// Who lost all rights, and the last head that counts of them.
+    revoked: Vec<(PrincipalId, Option<LastHead>)>,
+    /// Nobody was granted anything.
+    only_takes: bool,
+}
+
 /// An epoch that is not written yet.
 struct NextEpoch {
     epochs: EpochList,
@@ -71,22 +80,23 @@ impl Engine {
         self.check_writable()?;
         let mut flushing = self.flushing();
         let rights = self.identity.rights.now();
-        let (access, who) = (rights.access.clone(), self.identity.node.principal());
-        self.stop_on_error(access.may_write(&who, &access.newest(), now()).map_err(EngineError::from))?;
+        let access = rights.access.clone();
+        self.stop_on_error(self.check_may_write(now()))?;
         let next = self.next_epoch(&access)?;
         self.stop_on_error(self.check_size("epochs", next.bytes.len(), true))?;
         self.begin_epoch(journal, &mut flushing, access, next)
     }
 
-    /// Verifies signed access records, appends them to the log, and obeys them. Durable when this returns.
-    pub(crate) fn append_access(&self, records: &[Vec<u8>]) -> Result<()> {
-        if self.storage_read_only {
-            return Err(bt_vfs::Refusal::ReadOnly.into());
-        }
-        let mut journal = self.lock_journal();
-        let mut flushing = self.flushing();
+    /// Whether these records, if they count, end the right to write of the principal of this process.
+    pub(crate) fn would_end_writing(&self, records: &[Vec<u8>]) -> bool {
         let before = self.identity.rights.now();
-        let mut access = before.access.clone();
+        let ends = |appended: Appended| !before.under(appended.access).may_write(now());
+        !self.read_only && before.may_write(now()) && self.verified(&before.access, records).is_ok_and(ends)
+    }
+
+    /// The log with these records behind it, all of them verified.
+    fn verified(&self, access: &AccessLog, records: &[Vec<u8>]) -> Result<Appended> {
+        let mut access = access.clone();
         let (mut revoked, mut only_takes) = (Vec::new(), true);
         for record in records {
             let record = AccessRecord::decode(record).map_err(bt_tree::AccessError::from)?;
@@ -104,6 +114,18 @@ impl Engine {
                 revoked.push((action.principal(), *last));
             }
         }
+        Ok(Appended { access, revoked, only_takes })
+    }
+
+    /// Verifies signed access records, appends them to the log, and obeys them. Durable when this returns.
+    pub(crate) fn append_access(&self, records: &[Vec<u8>]) -> Result<()> {
+        if self.storage_read_only {
+            return Err(bt_vfs::Refusal::ReadOnly.into());
+        }
+        let mut journal = self.lock_journal();
+        let mut flushing = self.flushing();
+        let before = self.identity.rights.now();
+        let Appended { access, revoked, only_takes } = self.verified(&before.access, records)?;
         let after = before.under(access.clone());
         let loses_write = before.may_write(now()) && !after.may_write(now());
         if loses_write && !self.read_only && self.read().is_changed() {

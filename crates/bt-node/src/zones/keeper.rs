@@ -1,12 +1,14 @@
-//! The thread that closes zones which nobody uses.
+//! The thread that looks after open zones: it closes those that nobody uses, and has the kernel write out what it holds
+//! of one for which the right to write ends soon.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 
+use super::ending::Endings;
 use super::{IDLE, Zones};
 
-/// Closes idle zones until it is stopped.
+/// Looks after zones until it is stopped.
 pub(crate) struct Keeper {
     /// Nothing is ever sent: letting it go ends the thread.
     stop: Option<Sender<()>>,
@@ -18,8 +20,11 @@ impl Keeper {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("bt-zones".into()).spawn(move || {
             bt_fuse::become_io_flusher();
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(IDLE / 4) {
+            let mut endings = Endings::default();
+            let mut pause = IDLE / 4;
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
                 zones.close_idle(IDLE);
+                pause = endings.look(&zones).min(IDLE / 4);
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -31,7 +36,7 @@ impl Keeper {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that closes idle zones panicked");
+            tracing::error!("the thread that looks after zones panicked");
         }
     }
 }

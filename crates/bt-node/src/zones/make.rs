@@ -191,7 +191,7 @@ impl Zones {
                 break;
             }
         }
-        self.write_out(outer, parent, &seen);
+        self.write_out(outer, seen.iter().copied().filter(|inode| parent.is_held(*inode)));
         child.commit().map_err(failed)?;
         let held = parent.hold_changes();
         let next = parent.frozen().map_err(failed)?;
@@ -218,18 +218,8 @@ impl Zones {
         }
     }
 
-    /// Has the kernel write out what it still holds of the files that move.
-    fn write_out(&self, outer: u32, parent: &Engine, inodes: &HashSet<u64>) {
-        let Some(kernel) = self.kernel() else { return };
-        for inode in inodes.iter().filter(|inode| parent.is_held(**inode)) {
-            if let Err(error) = kernel.write_out(self.known_node((outer, *inode))) {
-                tracing::warn!(%error, inode, "the kernel did not write a file out before it moves");
-            }
-        }
-    }
-
     /// The number that the kernel knows an inode by.
-    fn known_node(&self, at: (u32, u64)) -> u64 {
+    pub(super) fn known_node(&self, at: (u32, u64)) -> u64 {
         let (slot, inode) = self.renumbered.known_as(at);
         crate::mountfs::live_node(slot, inode)
     }

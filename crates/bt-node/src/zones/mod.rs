@@ -14,6 +14,7 @@
 
 mod above;
 mod check;
+mod ending;
 mod enter;
 #[cfg(test)]
 mod failure_tests;

@@ -461,3 +461,59 @@ fn what_a_crash_left_of_files_that_were_not_in_place_goes_when_the_zone_is_opene
     assert!(!zone.storage.exists(&left).unwrap());
     zone.expect_clean();
 }
+
+#[test]
+fn what_comes_after_the_right_to_write_ended_is_told_by_name() {
+    let zone = TestZone::new();
+    let writer = principal(7);
+    let until = Some(ahead(50));
+    zone.decide(&zone.root, Action::Grant { principal: *writer.credential(), rights: Level::Write, until }).unwrap();
+    let zone = zone.reopen_as(&writer);
+    assert_eq!(zone.engine.writes_until(), until);
+    let inode = zone.file(zone.directory(ROOT, "below"), "kept", b"kept");
+    zone.engine.commit().unwrap();
+    let lost = zone.file(ROOT, "lost", b"not yet committed");
+    CLOCK_AHEAD.set(100);
+    assert!(zone.engine.sync_file(Some(lost)).is_err() && zone.engine.writes_until().is_none());
+    assert_eq!(zone.engine.tell_unkept(), ["/lost"]);
+    // The kernel brings more, later.
+    assert!(zone.engine.write_file(inode, 0, b"late", false).is_err());
+    assert!(zone.engine.sync_file(Some(inode)).is_err());
+    assert_eq!(zone.engine.tell_unkept(), ["/below/kept"]);
+    assert_eq!(zone.engine.tell_unkept(), [""; 0], "each is told once");
+    assert!(zone.engine.close().is_err(), "unmounting says that something is lost");
+    let zone = zone.crash();
+    assert_eq!(zone.content(inode), b"kept");
+    let mut read_only = TestZone { engine: open_as(&zone.storage, &writer).unwrap(), ..zone };
+    assert!(read_only.engine.write_file(inode, 0, b"late", false).is_err());
+    assert_eq!(read_only.engine.tell_unkept(), ["/below/kept"]);
+    read_only.engine = open(&read_only.storage).unwrap();
+    read_only.expect_clean();
+}
+
+#[test]
+fn a_zone_whose_right_to_write_ended_is_closed_in_order_when_nothing_waits() {
+    let zone = TestZone::new();
+    let inode = zone.file(ROOT, "file", b"kept");
+    zone.engine.sync_file(Some(inode)).unwrap();
+    zone.engine.commit().unwrap();
+    let node = zone.engine.identity.node.who.clone();
+    zone.decide(&zone.root, revocation(&*node, zone.last_head())).unwrap();
+    zone.engine.commit().unwrap();
+    assert_eq!(zone.reopen().content(inode), b"kept");
+}
+
+#[test]
+fn a_revocation_that_ends_writing_here_is_known_before_it_counts() {
+    let zone = TestZone::new();
+    let (node, other) = (zone.engine.identity.node.who.clone(), principal(7));
+    zone.grant(&other, Level::Write);
+    let signed = |signer: &SoftwareKeyStore, of: &dyn KeyStore| {
+        let access = &zone.engine.identity.rights.now().access;
+        let statement = access.next_statement(signer.credential().id(), now(), revocation(of, zone.last_head()));
+        [bt_tree::AccessRecord::sign(signer, statement).unwrap().to_bytes()]
+    };
+    assert!(zone.engine.would_end_writing(&signed(&zone.root, &*node)));
+    assert!(!zone.engine.would_end_writing(&signed(&zone.root, &other)), "it is another's right");
+    assert!(!zone.engine.would_end_writing(&signed(&other, &*node)), "it does not count");
+}
