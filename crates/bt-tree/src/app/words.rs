@@ -2,9 +2,9 @@
 //!
 //! Each can be made from text only where it is a valid one, and decoding goes the same way.
 
+use core::net::IpAddr;
 use std::fmt;
 use std::io::{Error, ErrorKind, Read, Result as IoResult};
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -1,13 +1,17 @@
 //! Packages and installations: what is accepted, what is refused, and with which words.
 
+mod properties;
+mod refused;
+
 use std::collections::BTreeMap;
 
 use bt_base::{PackageId, TreeId};
 use bt_crypto::{KeyStore, SoftwareKeyStore};
 
 use super::*;
-use crate::testing::{NOW, assert_only_exact, store};
+use crate::testing::{NOW, assert_only_exact, golden, store};
 
+const TREE: TreeId = TreeId([1; 32]);
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 and what follows";
 
 fn author() -> SoftwareKeyStore {
@@ -22,6 +26,36 @@ fn files(name: &str, path: &str, write: bool) -> Permission {
     asked(name, PermissionKind::Files { path: path.parse().unwrap(), write })
 }
 
+fn every_permission() -> Vec<Permission> {
+    vec![
+        files("notes", "notes", true),
+        asked("weather", PermissionKind::Http { host: "api.example.com".parse().unwrap(), port: 443 }),
+        asked("api-token", PermissionKind::Secret),
+        asked("post", PermissionKind::Messages),
+        asked("language", PermissionKind::Environment),
+    ]
+}
+
+fn every_grant() -> Vec<Grant> {
+    let mut grants: Vec<Grant> = every_permission().iter().filter_map(Grant::of_all).collect();
+    let permission = "language".parse().unwrap();
+    grants.push(Grant { permission, to: GrantTo::Environment { value: "de".to_owned() }, as_app: true });
+    grants
+}
+
+fn installation(grants: Vec<Grant>) -> Installation {
+    Installation {
+        name: "notes".parse().unwrap(),
+        package: PackageId([2; 32]),
+        version: Version::new(1, 2, 3),
+        author: author().credential().id(),
+        grants,
+        enabled: true,
+        kept: vec![Kept { package: PackageId([3; 32]), version: Version::new(1, 0, 0), answers: true }],
+        generation: 4,
+    }
+}
+
 fn manifest() -> Manifest {
     Manifest {
         name: "notes".parse().unwrap(),
@@ -30,11 +64,7 @@ fn manifest() -> Manifest {
         author: *author().credential(),
         handovers: vec![],
         entries: vec![Entry::Http, Entry::Watch { files: "notes".parse().unwrap() }],
-        permissions: vec![
-            files("notes", "notes", true),
-            asked("weather", PermissionKind::Http { host: "api.example.com".parse().unwrap(), port: 443 }),
-            asked("api-token", PermissionKind::Secret),
-        ],
+        permissions: every_permission(),
         limits: Limits::default(),
         minimum_node: Version::new(0, 1, 0),
         component: Part::of(b""),
@@ -100,25 +130,38 @@ fn a_package_that_another_signed_is_refused() {
 
 #[test]
 fn an_installation_is_the_record_that_the_log_names() {
-    let (tree, name) = (TreeId([1; 32]), "notes".parse().unwrap());
-    let grants: Vec<Grant> = manifest().permissions.iter().filter_map(Grant::of_all).collect();
-    let installation = Installation {
-        name: "notes".parse().unwrap(),
-        package: *package().id(),
-        version: manifest().version,
-        author: author().credential().id(),
-        grants,
-        enabled: true,
-        kept: vec![Kept { package: PackageId([3; 32]), version: Version::new(1, 0, 0), answers: true }],
-        generation: 4,
-    };
+    let (name, installation) = ("notes".parse().unwrap(), installation(every_grant()));
     let bytes = installation.to_bytes().unwrap();
-    let hash = Installation::hash_of(&tree, &bytes);
-    assert_only_exact(&bytes, |bytes| Installation::decode(&tree, &name, &hash, bytes));
-    assert_eq!(Installation::decode(&tree, &name, &hash, &bytes), Ok(installation.clone()));
+    let hash = Installation::hash_of(&TREE, &bytes);
+    assert_only_exact(&bytes, |bytes| Installation::decode(&TREE, &name, &hash, bytes));
+    assert_eq!(Installation::decode(&TREE, &name, &hash, &bytes), Ok(installation.clone()));
     let other = "other".parse().unwrap();
-    assert!(matches!(Installation::decode(&tree, &other, &hash, &bytes), Err(InstallationError::OtherRecord { .. })));
+    assert!(matches!(Installation::decode(&TREE, &other, &hash, &bytes), Err(InstallationError::OtherRecord { .. })));
     assert!(installation.answers(&PackageId([3; 32])) && !installation.answers(&PackageId([4; 32])));
+    let stopped = Installation { enabled: false, ..installation };
+    assert!(!stopped.answers(&PackageId([2; 32])) && !stopped.answers(&PackageId([3; 32])));
+}
+
+#[test]
+fn the_golden_records_are_understood() {
+    let handover = golden("author-succession-v1", || Handover::sign(&author(), &store(22), NOW).unwrap().to_bytes());
+    let handover = Handover::decode(&handover).unwrap();
+    assert_eq!((handover.before(), handover.next()), (author().credential(), store(22).credential()));
+    let bytes = golden("package-v1", || {
+        let next = Manifest { author: *store(22).credential(), handovers: vec![handover.clone()], ..manifest() };
+        packed(next).sign(&store(22)).unwrap().as_bytes().to_vec()
+    });
+    let package = Package::open(bytes).unwrap();
+    assert_eq!(package.id().to_string(), "8897e3412e954fb8642ac5011abdcf69c801c818e10af28d0b0695f9dd9c860f");
+    assert_eq!((package.component(), package.assets().count()), (COMPONENT, 2));
+    let found = package.manifest();
+    assert_eq!((&found.entries, &found.permissions), (&manifest().entries, &every_permission()));
+    let bytes = golden("installation-v1", || installation(every_grant()).to_bytes().unwrap());
+    assert_eq!(
+        Installation::hash_of(&TREE, &bytes).to_string(),
+        "5c8e53356919fa93469858b7b067610fec9d10d6bc2b3974d5f035922b6b32a1"
+    );
+    assert_eq!(Installation::decode_unnamed(&bytes), Ok(installation(every_grant())));
 }
 
 #[test]
