@@ -32,7 +32,7 @@ labels! {
     /// The birth record of a zone.
     BIRTH = "birth", 1;
     /// A record of a zone's access log.
-    ACCESS = "access", 1;
+    ACCESS = "access", 2;
     /// A record of a zone's epoch list.
     EPOCH = "epoch", 1;
     /// The commitment to an epoch key.

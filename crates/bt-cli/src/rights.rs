@@ -131,6 +131,7 @@ mod tests {
             path: "/".into(),
             grants: vec![grant(0xab), close, grant(0xcd)],
             revoked: vec![],
+            apps: vec![],
             records: 0,
             newest: Default::default(),
             newest_time: None,

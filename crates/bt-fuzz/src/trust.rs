@@ -106,7 +106,7 @@ pub(crate) fn access(data: &[u8]) {
 
 pub(crate) fn access_seeds() -> Vec<Vec<u8>> {
     let mut seeds = seeds("access", WORLD.log.to_bytes());
-    seeds.push(vector("bt-tree/vectors/access-succession-v1.hex"));
+    seeds.push(vector("bt-tree/vectors/access-succession-v2.hex"));
     seeds
 }
 

@@ -6,7 +6,7 @@ use bt_base::ZoneId;
 use bt_tree::schema::ROOT_INODE;
 use bt_tree::{AccessError, AccessLog, Action};
 
-use crate::control::access::{AccessReport, GrantReport, RevokedReport};
+use crate::control::access::{AccessReport, AppReport, GrantReport, RevokedReport};
 use crate::control::{Failure, Response};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -76,6 +76,7 @@ fn report(engine: &Engine, path: &str) -> AccessReport {
         path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
         grants: grants.collect(),
         revoked: revoked(access),
+        apps: apps(access),
         records: access.records().len() as u64,
         newest: access.newest(),
         newest_time: access.records().last().map(|record| record.statement().time),
@@ -85,13 +86,20 @@ fn report(engine: &Engine, path: &str) -> AccessReport {
     }
 }
 
+fn apps(access: &AccessLog) -> Vec<AppReport> {
+    let installed = access.apps().iter();
+    installed
+        .map(|(name, app)| AppReport { name: name.to_string(), record: app.record, by: app.by, time: app.time })
+        .collect()
+}
+
 /// Everyone whose newest record is a revocation, oldest first.
 fn revoked(access: &AccessLog) -> Vec<RevokedReport> {
     let mut found: Vec<RevokedReport> = Vec::new();
     for (place, statement) in access.records().iter().map(|record| record.statement()).enumerate() {
         let about = statement.action.principal();
         let principal = access.taken_from(place);
-        found.retain(|revoked| revoked.principal != about && Some(revoked.principal) != principal);
+        found.retain(|revoked| Some(revoked.principal) != about && Some(revoked.principal) != principal);
         if let (Some(principal), Action::Revoke { last, .. } | Action::Succeed { last, .. }) =
             (principal, &statement.action)
         {

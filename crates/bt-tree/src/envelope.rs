@@ -67,7 +67,13 @@ impl Envelope {
 
     /// Takes an encoded record apart; nothing is verified yet.
     pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, DecodeError> {
-        check_version(kind.what, bytes, kind.label.version)?;
+        let (what, known) = (kind.what, kind.label.version);
+        check_version(what, bytes, known)?;
+        match version_of(bytes) {
+            // The label that is signed has the version: no other can be verified here.
+            Some(found) if found < known => return Err(DecodeError::Outdated { what, found, known }),
+            _ => {}
+        }
         decode_exact(kind.what, bytes, kind.limit)
     }
 

@@ -73,7 +73,7 @@ pub mod succession;
 mod testing;
 pub mod zone;
 
-pub use access::{AccessError, AccessLog, AccessRecord, Action, Grant, LastHead, Rights, Statement};
+pub use access::{AccessError, AccessLog, AccessRecord, Action, Grant, InstalledApp, LastHead, Rights, Statement};
 pub use batch::{BATCH_ALIGN, BATCH_PAYLOAD, BatchError, BatchFrame, BatchInfo, BatchReader, BatchWriter, OpenedBatch};
 pub use birth::{Birth, BirthError};
 pub use block::BlockRef;

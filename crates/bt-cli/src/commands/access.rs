@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bt_node::control::access::{AccessReport, GrantReport};
+use bt_node::control::access::{AccessReport, AppReport, GrantReport};
 use clap::Subcommand;
 
 use crate::Outcome;
@@ -20,7 +20,7 @@ pub struct Access {
 
 #[derive(Debug, Subcommand)]
 enum AccessCommand {
-    /// List who may do what, until when, and who granted it; and who was revoked
+    /// List who may do what, until when, and who granted it; who was revoked; and which apps are installed
     List {
         /// The node's directory, or the mount point
         dir: PathBuf,
@@ -50,6 +50,12 @@ fn text(report: &AccessReport) -> String {
         ]
     }));
     let mut text = table(&["principal", "may", "until", "by", "since"], &[false; 5], &rows);
+    if !report.apps.is_empty() {
+        let apps = report.apps.iter();
+        let row = |app: &AppReport| vec![app.name.clone(), app.record.short(), app.by.short(), time(app.time)];
+        text.push('\n');
+        text.push_str(&table(&["app", "record", "by", "since"], &[false; 4], &apps.map(row).collect::<Vec<_>>()));
+    }
     if !report.keys_are_current {
         text.push_str("the keys follow when one who may write mounts the zone\n");
     }
@@ -108,6 +114,7 @@ mod tests {
             path: "/".into(),
             grants: vec![root, guest],
             revoked: vec![revoked],
+            apps: vec![AppReport { name: "notes".into(), record: Default::default(), by: id(1), time: at(60) }],
             records: 3,
             newest: Default::default(),
             newest_time: None,
@@ -120,6 +127,9 @@ mod tests {
         01010101 (root)  read, write and share  -                     -         -
         02020202         read                   1970-01-02T00:00:00Z  01010101  1970-01-01T00:00:00Z
         03030303         nothing                revoked               01010101  1970-01-01T00:01:00Z
+
+        app    record    by        since
+        notes  00000000  01010101  1970-01-01T00:01:00Z
         the keys follow when one who may write mounts the zone
         ");
     }

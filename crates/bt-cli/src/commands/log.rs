@@ -77,14 +77,24 @@ fn row(head: &HeadEntry) -> Vec<String> {
         grant,
         head.epoch.to_string(),
         bytes(head.added_bytes),
-        head.refused.as_ref().map_or_else(String::new, |why| format!("refused: {why}")),
+        remark(head),
     ]
+}
+
+fn remark(head: &HeadEntry) -> String {
+    let apps = head.apps.iter().map(|app| match app.record {
+        Some(record) => format!("app {}: record {} by {}", app.name, record.short(), app.by.short()),
+        None => format!("app {}: removed by {}", app.name, app.by.short()),
+    });
+    let refused = head.refused.iter().map(|why| format!("refused: {why}"));
+    apps.chain(refused).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use bt_base::{PrincipalId, Revision, Timestamp};
+    use bt_base::{PrincipalId, RecordHash, Revision, Timestamp};
     use bt_node::control::access::Right;
+    use bt_node::control::log::AppDecision;
 
     use super::*;
 
@@ -100,20 +110,23 @@ mod tests {
             granted_by: Some(PrincipalId([1; 32])),
             granted: Some(Timestamp::new(0, 0)),
             access: Default::default(),
+            apps: vec![],
             epoch: 1,
             added_segments: 1,
             added_bytes: 2048,
             removed_segments: 0,
             refused: refused.map(str::to_owned),
         };
-        let report =
-            LogReport { heads: vec![head(1, None), head(5, None)], earlier: 7, refused: vec![head(6, Some("late"))] };
+        let decided = |record| AppDecision { name: "notes".into(), record, by: PrincipalId([1; 32]) };
+        let apps = vec![decided(Some(RecordHash([9; 32]))), decided(None)];
+        let second = HeadEntry { apps, ..head(5, None) };
+        let report = LogReport { heads: vec![head(1, None), second], earlier: 7, refused: vec![head(6, Some("late"))] };
         insta::assert_snapshot!(text(&report), @r"
         7 earlier heads are kept; --last shows more
         revision  when                  who       by grant of                                       epoch    added
                1  1970-01-01T00:00:01Z  02020202  01010101 of 1970-01-01T00:00:00Z: read and write      1  2.0 KiB
               +3  not kept
-               5  1970-01-01T00:00:05Z  02020202  01010101 of 1970-01-01T00:00:00Z: read and write      1  2.0 KiB
+               5  1970-01-01T00:00:05Z  02020202  01010101 of 1970-01-01T00:00:00Z: read and write      1  2.0 KiB  app notes: record 09090909 by 01010101; app notes: removed by 01010101
 
         refused and kept aside:
         revision  when                  who       by grant of                                       epoch    added

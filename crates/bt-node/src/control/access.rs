@@ -5,6 +5,7 @@
 
 use bt_base::{HeadHash, PrincipalId, RecordHash, Revision, Timestamp, TreeId, ZoneId};
 use bt_crypto::{Credential, KeyStore};
+use bt_tree::app::AppName;
 use bt_tree::{AccessRecord, Action, LastHead, Rights, Statement};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,19 @@ pub struct RevokedReport {
     pub last_revision: Option<Revision>,
 }
 
+/// An app that is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppReport {
+    /// Its name.
+    pub name: String,
+    /// The installation record that counts.
+    pub record: RecordHash,
+    /// Who signed that it does.
+    pub by: PrincipalId,
+    /// When.
+    pub time: Timestamp,
+}
+
 /// Who may do what in a zone, and what the next access record is to follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessReport {
@@ -88,6 +102,8 @@ pub struct AccessReport {
     pub grants: Vec<GrantReport>,
     /// Everyone whose newest record is a revocation.
     pub revoked: Vec<RevokedReport>,
+    /// The apps that are installed, by name.
+    pub apps: Vec<AppReport>,
     /// Records in the access log.
     pub records: u64,
     /// The newest record.
@@ -126,6 +142,11 @@ impl<'a> NextRecords<'a> {
     pub fn revoke(&mut self, from: &PrincipalId) -> Result<(), Failure> {
         let last = self.report.head.map(|(revision, hash)| LastHead { revision, hash });
         self.sign(Action::Revoke { principal: *from, last })
+    }
+
+    /// Says which installation record of an app counts; none: it is not installed any more.
+    pub fn app(&mut self, name: &AppName, record: Option<RecordHash>) -> Result<(), Failure> {
+        self.sign(Action::App { name: name.clone(), record })
     }
 
     /// The signed records.

@@ -5,6 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Right;
 
+/// What was decided about an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppDecision {
+    /// The app.
+    pub name: String,
+    /// The installation record that counts from then on; absent: it is not installed any more.
+    pub record: Option<RecordHash>,
+    /// Who signed that.
+    pub by: PrincipalId,
+}
+
 /// One head: who published which revision, when, and by whose word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadEntry {
@@ -26,6 +37,8 @@ pub struct HeadEntry {
     pub granted: Option<Timestamp>,
     /// The access record that the head obeys.
     pub access: RecordHash,
+    /// What was decided about apps since the head before it in this list.
+    pub apps: Vec<AppDecision>,
     /// The epoch of the zone's keys.
     pub epoch: u32,
     /// Segments that it brought.

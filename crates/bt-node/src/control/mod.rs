@@ -12,6 +12,7 @@
 //! |---|---|
 //! | 1 | the first |
 //! | 2 | who may do what: [`Request::AccessShow`], [`Request::AccessAppend`], [`Request::Log`] |
+//! | 3 | apps: [`access::AppReport`], [`log::AppDecision`] |
 
 pub mod access;
 pub mod client;

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bt_base::RecordHash;
 use bt_store::{Storage, StoreError};
-use bt_tree::SignedHead;
+use bt_tree::{AccessLog, Action, SignedHead};
 
 use super::Engine;
 use super::history::History;
 use super::newest::refused_file;
 use crate::control::Failure;
-use crate::control::log::{HeadEntry, LogReport};
+use crate::control::log::{AppDecision, HeadEntry, LogReport};
 use crate::error::{EngineError, Result};
 use crate::identity::ZoneIdentity;
 use crate::rights::Rights;
@@ -28,6 +29,10 @@ impl Engine {
         let from = heads.len().saturating_sub(last);
         let mut entries: Vec<HeadEntry> = heads[from..].iter().map(|signed| entry(&rights, signed)).collect();
         check_links(&heads[from..], &rights, &mut entries);
+        for at in 1..entries.len() {
+            let (before, this) = (entries[at - 1].access, entries[at].access);
+            entries[at].apps = apps_decided(&rights.access, before, this);
+        }
         let known: HashSet<_> = heads.iter().map(SignedHead::hash).collect();
         let mut refused = refused_heads(&self.storage, &self.identity)
             .map_err(|error| error.into_failure("reading the refused heads"))?;
@@ -73,12 +78,27 @@ pub(super) fn entry(rights: &Rights, signed: &SignedHead) -> HeadEntry {
         granted_by: grant.and_then(|grant| grant.granted).map(|(by, _)| by),
         granted: grant.and_then(|grant| grant.granted).map(|(_, time)| time),
         access: head.access,
+        apps: Vec::new(),
         epoch: head.epoch,
         added_segments: head.added.len() as u64,
         added_bytes: head.added.iter().map(|summary| summary.sealed_bytes).sum(),
         removed_segments: head.removed.len() as u64,
         refused: verified.err().map(|error| error.to_string()),
     }
+}
+
+/// What was decided about apps after the record `after` and up to `until`.
+fn apps_decided(access: &AccessLog, after: RecordHash, until: RecordHash) -> Vec<AppDecision> {
+    let place = |name| access.records().iter().position(|record| record.hash() == name).map_or(0, |place| place + 1);
+    let (from, to) = (place(after), place(until));
+    let decided = access.records().get(from..to).unwrap_or_default().iter().map(|record| record.statement());
+    let apps = decided.filter_map(|statement| match &statement.action {
+        Action::App { name, record } => {
+            Some(AppDecision { name: name.to_string(), record: *record, by: statement.signer })
+        }
+        _ => None,
+    });
+    apps.collect()
 }
 
 /// Says of each head that counts whether it follows the one before it, where that is the next older.

@@ -109,9 +109,11 @@ impl Engine {
                 return Err(EngineError::ClockAhead { days: ahead / CLOCK_SECONDS });
             }
             let action = &appended.statement().action;
-            only_takes &= !matches!(action, Action::Grant { .. });
-            if let Action::Revoke { last, .. } | Action::Succeed { last, .. } = action {
-                revoked.push((action.principal(), *last));
+            only_takes &= !matches!(action, Action::Grant { .. } | Action::App { record: Some(_), .. });
+            if let (Some(principal), Action::Revoke { last, .. } | Action::Succeed { last, .. }) =
+                (action.principal(), action)
+            {
+                revoked.push((principal, *last));
             }
         }
         Ok(Appended { access, revoked, only_takes })
@@ -135,7 +137,8 @@ impl Engine {
             self.check_last_head(&flushing, loses_write && principal == self.identity.node.principal(), last)?;
         }
         let writes = !self.read_only && after.may_write(now());
-        let next = if writes { Some(self.next_epoch(&access)?) } else { None };
+        let has_same_readers = access.has_same_rights_since(&before.access.newest())? && !after.needs_epoch(now());
+        let next = if writes && !has_same_readers { Some(self.next_epoch(&access)?) } else { None };
         let bytes = access.to_bytes();
         self.check_size("access", bytes.len(), only_takes)?;
         self.check_size("epochs", next.as_ref().map_or(0, |next| next.bytes.len()), only_takes)?;
@@ -143,6 +146,7 @@ impl Engine {
         self.identity.rights.set(after);
         match next {
             Some(next) => self.begin_epoch(&mut journal, &mut flushing, access, next),
+            None if writes => self.publish_under(&mut flushing),
             None => {
                 if loses_write {
                     self.stop(&EngineError::RightsEnded(self.identity.node.principal()));
@@ -150,6 +154,15 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Publishes a head that names the newest access record, so that the log cannot be put back without it.
+    fn publish_under(&self, flushing: &mut Flushing) -> Result<()> {
+        if self.read().is_changed() {
+            return self.commit_locked(flushing, None).map(drop);
+        }
+        let position = *self.position.lock().expect("no panic under this lock");
+        self.republish(flushing, position)
     }
 
     /// The newest head that counts.

@@ -7,6 +7,7 @@ use bt_crypto::{Credential, KeyStore};
 
 use super::AccessError;
 use super::record::{AccessRecord, Action, LastHead, Rights, Statement};
+use crate::app::AppName;
 use crate::birth::Birth;
 use crate::checks::{Check, enforce};
 use crate::frame;
@@ -43,6 +44,17 @@ pub struct Grant {
     pub granted: Option<(PrincipalId, Timestamp)>,
 }
 
+/// An app that is installed, and by whose word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InstalledApp {
+    /// The installation record that counts.
+    pub record: RecordHash,
+    /// Who signed that it does.
+    pub by: PrincipalId,
+    /// When.
+    pub time: Timestamp,
+}
+
 /// A verified access log.
 ///
 /// The root that the zone obeys may do everything, and no record but a succession can change that; until the first one
@@ -60,11 +72,16 @@ pub struct AccessLog {
     records: Vec<AccessRecord>,
     positions: HashMap<RecordHash, Position>,
     histories: BTreeMap<PrincipalId, History>,
+    /// The newest position that changed somebody's rights.
+    rights_changed: Position,
+    apps: BTreeMap<AppName, InstalledApp>,
 }
 
 impl AccessLog {
     /// The most records of one log.
     pub const RECORDS: usize = 65_536;
+    /// The most apps that are installed in one zone.
+    pub const APPS: usize = 1024;
 
     /// The log of a zone in which nothing was decided yet.
     pub fn new(genesis: &Genesis, birth: &Birth) -> Result<Self, AccessError> {
@@ -88,6 +105,8 @@ impl AccessLog {
                 creator.id(),
                 History { credential: Some(creator), changes: vec![(0, first)] },
             )]),
+            rights_changed: 0,
+            apps: BTreeMap::new(),
         })
     }
 
@@ -135,7 +154,11 @@ impl AccessLog {
     pub fn append(&mut self, record: AccessRecord) -> Result<&AccessRecord, AccessError> {
         self.check(&record)?;
         let position = self.records.len() + 1;
-        match &record.statement().action {
+        let Statement { signer, time, action, .. } = record.statement();
+        if !matches!(action, Action::App { .. }) {
+            self.rights_changed = position;
+        }
+        match action {
             Action::Grant { principal, rights, until } => {
                 let history = self.history(principal.id());
                 history.credential = Some(*principal);
@@ -152,6 +175,10 @@ impl AccessLog {
                 history.credential = Some(before);
                 history.changes.push((position, Change::Revoked { last: *last }));
             }
+            Action::App { name, record: Some(record) } => {
+                self.apps.insert(name.clone(), InstalledApp { record: *record, by: *signer, time: *time });
+            }
+            Action::App { name, record: None } => drop(self.apps.remove(name)),
         }
         self.positions.insert(record.hash(), position);
         self.records.push(record);
@@ -308,10 +335,20 @@ impl AccessLog {
     /// Whom the record at a place of the log, from 0, takes all rights from: a succession does so to the root before.
     pub fn taken_from(&self, place: usize) -> Option<PrincipalId> {
         match &self.records.get(place)?.statement().action {
-            Action::Grant { .. } => None,
+            Action::Grant { .. } | Action::App { .. } => None,
             Action::Revoke { principal, .. } => Some(*principal),
             Action::Succeed { .. } => Some(self.root_at(place).id()),
         }
+    }
+
+    /// Whether nobody's rights were changed by a record after this one.
+    pub fn has_same_rights_since(&self, record: &RecordHash) -> Result<bool, AccessError> {
+        Ok(self.rights_changed <= self.position(record)?)
+    }
+
+    /// The apps that are installed, by name.
+    pub fn apps(&self) -> &BTreeMap<AppName, InstalledApp> {
+        &self.apps
     }
 
     /// Whether the zone obeys the tree's newest root, as far as successions are known here.
@@ -388,18 +425,30 @@ impl AccessLog {
 
     /// Losing rights always takes a revocation, because only that names the last head that still counts.
     fn check_action(&self, number: u64, action: &Action) -> Result<(), AccessError> {
-        let principal = action.principal();
         match action {
-            Action::Revoke { .. } if principal == self.root.id() => Err(AccessError::RevokesRoot { number }),
+            Action::Revoke { principal, .. } if *principal == self.root.id() => {
+                Err(AccessError::RevokesRoot { number })
+            }
             Action::Revoke { .. } | Action::Succeed { .. } => Ok(()),
-            Action::Grant { rights, until, .. } => match self.changes(&principal).last() {
+            Action::Grant { principal, rights, until } => match self.changes(&principal.id()).last() {
                 Some((_, Change::Granted { rights: old, until: old_until }))
                     if rights < old || ends_before(*until, *old_until) =>
                 {
-                    Err(AccessError::Lowers { number, principal })
+                    Err(AccessError::Lowers { number, principal: principal.id() })
                 }
                 _ => Ok(()),
             },
+            Action::App { name, record } => self.check_app(number, name, record.is_some()),
+        }
+    }
+
+    fn check_app(&self, number: u64, name: &AppName, installs: bool) -> Result<(), AccessError> {
+        match (self.apps.contains_key(name), installs) {
+            (false, false) => Err(AccessError::NoSuchApp { number, name: name.clone() }),
+            (false, true) if self.apps.len() == Self::APPS => {
+                Err(AccessError::TooManyApps { number, apps: Self::APPS })
+            }
+            _ => Ok(()),
         }
     }
 

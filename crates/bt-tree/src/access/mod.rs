@@ -11,12 +11,14 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
-pub use log::{AccessLog, Grant};
+pub use log::{AccessLog, Grant, InstalledApp};
 pub use record::{AccessRecord, Action, LastHead, Rights, Statement};
 
 use bt_base::codec::DecodeError;
 use bt_base::{HeadHash, PrincipalId, RecordHash, Revision, Timestamp, ZoneId};
 use bt_crypto::KeyError;
+
+use crate::app::AppName;
 
 /// Why a record does not belong to a log, or a right is not given by it.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,22 @@ pub enum AccessError {
         number: u64,
         /// Whose rights would shrink.
         principal: PrincipalId,
+    },
+    /// A record removes an app that is not installed.
+    #[error("access record {number} removes the app {name}, which is not installed")]
+    NoSuchApp {
+        /// The record's place in the log.
+        number: u64,
+        /// The name.
+        name: AppName,
+    },
+    /// There are too many apps.
+    #[error("access record {number} installs one app more than the {apps} that a zone can have")]
+    TooManyApps {
+        /// The record's place in the log.
+        number: u64,
+        /// The most apps of a zone.
+        apps: usize,
     },
     /// A zone or its log obeys a root that the tree's list of successions does not know, or goes back to an older one.
     #[error("the zone obeys succession {0}, which is not among those of the tree at hand: fetch its file `succession`")]

@@ -17,6 +17,8 @@ use crate::testing::{SeededEntropy, World, later, store};
 
 /// People who act; the first three are the roots of the tree, one after the other.
 const PEOPLE: usize = 7;
+/// Apps that come and go.
+const APPS: [&str; 2] = ["inbox", "notes"];
 /// Seconds in which everything happens.
 const SECONDS: i64 = 12;
 
@@ -28,6 +30,7 @@ enum Try {
     Grant { to: Person, rights: Rights, until: Option<i64> },
     Revoke { from: Person, last: Option<(u64, u8)> },
     Succeed { root: usize, last: Option<(u64, u8)> },
+    App { app: usize, record: Option<u8> },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +132,7 @@ impl Model {
         match step.what {
             Try::Succeed { root, .. } => step.by == root && root > self.root(position),
             Try::Revoke { from, .. } => is_admin && from != self.root(position),
+            Try::App { app, record } => is_admin && (record.is_some() || self.app(app).is_some()),
             Try::Grant { to, rights, until } => {
                 let replaced = self.grant(to, position);
                 let lowers = replaced.is_some_and(|(old, old_until)| {
@@ -141,6 +145,20 @@ impl Model {
                 is_admin && !lowers
             }
         }
+    }
+
+    /// Which record of an app counts, and who decided that when.
+    fn app(&self, app: usize) -> Option<(u8, Person, i64)> {
+        let about = self.accepted.iter().rev().find(|step| matches!(step.what, Try::App { app: a, .. } if a == app))?;
+        match about.what {
+            Try::App { record, .. } => record.map(|record| (record, about.by, about.at)),
+            _ => None,
+        }
+    }
+
+    /// Whether the records after the first `position` are all about apps.
+    fn has_same_rights_since(&self, position: usize) -> bool {
+        self.accepted[position..].iter().all(|step| matches!(step.what, Try::App { .. }))
     }
 
     fn newest_time(&self) -> i64 {
@@ -168,6 +186,9 @@ fn action(what: Try) -> Action {
             Action::Grant { principal: *TREE.people[to].credential(), rights, until: until.map(time) }
         }
         Try::Revoke { from, last } => Action::Revoke { principal: TREE.ids[from], last: last_head(last) },
+        Try::App { app, record } => {
+            Action::App { name: APPS[app].parse().unwrap(), record: record.map(|byte| RecordHash([byte; 32])) }
+        }
         Try::Succeed { root, last } => Action::Succeed {
             succession: TREE.geneses[root].newest_succession(),
             root: TREE.ids[root],
@@ -214,6 +235,16 @@ impl Run {
                 }
             }
         }
+        for (position, name) in self.names.iter().enumerate() {
+            let same = log.has_same_rights_since(name).unwrap();
+            prop_assert_eq!(same, self.model.has_same_rights_since(position), "since {}", position);
+        }
+        let apps = log.apps().iter().map(|(name, app)| (name.as_str(), (app.record.0[0], app.by, app.time)));
+        let expected = (0..APPS.len()).filter_map(|app| {
+            let (record, by, at) = self.model.app(app)?;
+            Some((APPS[app], (record, TREE.ids[by], time(at))))
+        });
+        prop_assert!(apps.clone().eq(expected), "{:?}", apps.collect::<Vec<_>>());
         for at in -1..=SECONDS {
             let newest = self.names.len() - 1;
             let mut readers: Vec<_> = log.readers(time(at)).iter().map(|reader| reader.id()).collect();
@@ -262,6 +293,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..PEOPLE, rights, until).prop_map(|(to, rights, until)| Try::Grant { to, rights, until }),
         4 => (0..PEOPLE, last()).prop_map(|(from, last)| Try::Revoke { from, last }),
         1 => (0..3_usize, last()).prop_map(|(root, last)| Try::Succeed { root, last }),
+        4 => (0..APPS.len(), prop::option::weighted(0.6, 0..3_u8)).prop_map(|(app, record)| Try::App { app, record }),
     ];
     (0..PEOPLE, 0..SECONDS, what).prop_map(|(by, at, what)| Step { by, at, what })
 }

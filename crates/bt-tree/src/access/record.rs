@@ -7,6 +7,7 @@ use bt_base::codec::{DecodeError, encode};
 use bt_base::{HeadHash, PrincipalId, RecordHash, Revision, Timestamp, TreeId, ZoneId, label};
 use bt_crypto::{Credential, KeyError, KeyStore, VerifyingKey};
 
+use crate::app::AppName;
 use crate::envelope::{Envelope, Kind};
 
 const KIND: Kind = Kind { what: "access record", label: label::ACCESS, limit: 2048 };
@@ -41,7 +42,7 @@ pub struct LastHead {
     pub hash: HeadHash,
 }
 
-/// What a record changes; the newest record about a principal replaces all earlier ones.
+/// What a record changes; the newest record about a principal, or about an app, replaces all earlier ones.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub enum Action {
     /// Gives rights.
@@ -69,15 +70,23 @@ pub enum Action {
         /// As in a revocation: the last head of the root before that counts.
         last: Option<LastHead>,
     },
+    /// Says which installation record of an app counts. Nobody's rights in the zone change with it.
+    App {
+        /// The app's name in this tree.
+        name: AppName,
+        /// The record; none where the app is no longer installed.
+        record: Option<RecordHash>,
+    },
 }
 
 impl Action {
-    /// Whom the action is about.
-    pub fn principal(&self) -> PrincipalId {
+    /// Whose rights the action is about; none where it is about an app.
+    pub fn principal(&self) -> Option<PrincipalId> {
         match self {
-            Self::Grant { principal, .. } => principal.id(),
-            Self::Revoke { principal, .. } => *principal,
-            Self::Succeed { root, .. } => *root,
+            Self::Grant { principal, .. } => Some(principal.id()),
+            Self::Revoke { principal, .. } => Some(*principal),
+            Self::Succeed { root, .. } => Some(*root),
+            Self::App { .. } => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the access log lets through, and what it stops.
 
+use bt_base::codec::DecodeError;
 use bt_base::{HeadHash, RecordHash, Revision, Timestamp};
 use bt_crypto::{KeyStore, SoftwareKeyStore};
 
@@ -8,6 +9,10 @@ use crate::testing::{NOW, World, assert_only_exact, golden, grant, later, store}
 
 fn revoke(store: &SoftwareKeyStore, last: Option<LastHead>) -> Action {
     Action::Revoke { principal: store.credential().id(), last }
+}
+
+fn app(name: &str, record: Option<u8>) -> Action {
+    Action::App { name: name.parse().unwrap(), record: record.map(|byte| RecordHash([byte; 32])) }
 }
 
 fn may_write(log: &AccessLog, store: &SoftwareKeyStore, at: Timestamp) -> bool {
@@ -162,17 +167,66 @@ fn time_never_runs_back_in_a_log() {
 #[test]
 fn the_golden_log_is_understood() {
     let World { genesis, birth, root, node, .. } = World::new();
-    let bytes = golden("access-v1", || {
+    let bytes = golden("access-v2", || {
         let mut log = World::new().log;
         let last = Some(LastHead { revision: Revision(7), hash: HeadHash([7; 32]) });
         log.decide(&root, later(1), revoke(&node, last)).unwrap();
         let principal = *store(3).credential();
         log.decide(&root, later(2), Action::Grant { principal, rights: Rights::Admin, until: Some(later(9)) }).unwrap();
+        log.decide(&store(3), later(3), app("notes", Some(8))).unwrap();
+        log.decide(&store(3), later(4), app("notes", None)).unwrap();
         log.to_bytes()
     });
     let log = AccessLog::decode(&genesis, &birth, &bytes).unwrap();
-    assert_eq!(log.newest().to_string(), "d353f47a19b3f0a04ffd63c53c6fa800a07cbddcd4733eaa4ccaf53edd77b36d");
+    assert_eq!(log.newest().to_string(), "e8985213ca6ef7b88f59c0e17f870eb8b90eb5b0ab43bb7907c289792d0a1860");
     assert!(may_write(&log, &store(3), later(9)) && !may_write(&log, &node, later(9)));
+}
+
+#[test]
+fn a_log_of_an_older_version_is_refused_with_words() {
+    let World { genesis, birth, .. } = World::new();
+    let old = golden("access-v1", || unreachable!("version 1 is not written any more"));
+    let error = AccessLog::decode(&genesis, &birth, &old).unwrap_err();
+    let is_outdated = matches!(&error, AccessError::Decode(DecodeError::Outdated { found: 1, known: 2, .. }));
+    assert!(is_outdated, "{error}");
+}
+
+#[test]
+fn the_newest_record_about_an_app_counts_and_changes_nobodys_rights() {
+    let World { genesis, birth, mut log, root, node, .. } = World::new();
+    let before = log.newest();
+    log.decide(&root, later(1), app("notes", Some(1))).unwrap();
+    log.decide(&root, later(2), app("inbox", Some(2))).unwrap();
+    log.decide(&root, later(3), app("notes", Some(3))).unwrap();
+    log.decide(&root, later(4), app("inbox", None)).unwrap();
+    let root_id = root.credential().id();
+    let expected = InstalledApp { record: RecordHash([3; 32]), by: root_id, time: later(3) };
+    for log in [&log, &AccessLog::decode(&genesis, &birth, &log.to_bytes()).unwrap()] {
+        assert_eq!(log.apps().iter().collect::<Vec<_>>(), [(&"notes".parse().unwrap(), &expected)]);
+        assert!(log.has_same_rights_since(&before).unwrap());
+        assert!(may_write(log, &node, later(5)));
+        assert_eq!(log.taken_from(1), None);
+    }
+    log.decide(&root, later(5), revoke(&node, None)).unwrap();
+    assert!(!log.has_same_rights_since(&before).unwrap());
+    assert_eq!(log.apps().len(), 1);
+}
+
+#[test]
+fn records_about_apps_are_checked() {
+    let World { mut log, root, node, .. } = World::new();
+    let denied = log.decide(&node, NOW, app("notes", Some(1)));
+    assert!(matches!(denied, Err(AccessError::NotAdmin { number: 1, .. })), "a writer is no admin: {denied:?}");
+    let gone = log.decide(&root, NOW, app("notes", None));
+    assert!(matches!(gone, Err(AccessError::NoSuchApp { number: 1, .. })), "{gone:?}");
+    for number in 0..AccessLog::APPS {
+        log.decide(&root, NOW, app(&format!("app{number}"), Some(1))).unwrap();
+    }
+    let full = log.decide(&root, NOW, app("notes", Some(1)));
+    assert!(matches!(full, Err(AccessError::TooManyApps { apps: 1024, .. })), "{full:?}");
+    log.decide(&root, NOW, app("app7", Some(2))).unwrap();
+    log.decide(&root, NOW, app("app7", None)).unwrap();
+    log.decide(&root, NOW, app("notes", Some(1))).unwrap();
 }
 
 #[test]

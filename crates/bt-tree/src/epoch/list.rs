@@ -92,7 +92,7 @@ impl EpochList {
     pub fn is_current(&self, log: &AccessLog, at: Timestamp) -> bool {
         self.records.last().is_some_and(|last| {
             let EpochStatement { access, time, .. } = *last.statement();
-            access == log.newest() && log.readers(time) == log.readers(at)
+            log.has_same_rights_since(&access).unwrap_or(false) && log.readers(time) == log.readers(at)
         })
     }
 
@@ -100,7 +100,8 @@ impl EpochList {
     /// not hold any more.
     pub fn current_until(&self, log: &AccessLog) -> Option<Timestamp> {
         let EpochStatement { access, time, .. } = *self.records.last()?.statement();
-        (access == log.newest()).then(|| log.holds_until(time).unwrap_or(Timestamp::new(i64::MAX, 0)))
+        let is_of_now = log.has_same_rights_since(&access).unwrap_or(false);
+        is_of_now.then(|| log.holds_until(time).unwrap_or(Timestamp::new(i64::MAX, 0)))
     }
 
     /// Opens the newest epoch's box of the principal in `store`, and with that key all epochs before.

@@ -277,7 +277,7 @@ fn an_epoch_without_any_grant_still_has_a_box_for_the_root() {
 
 #[test]
 fn the_golden_list_is_understood() {
-    let bytes = golden("epochs-v1", || {
+    let bytes = golden("epochs-v1-under-access-v2", || {
         let mut zone = Zone::new();
         zone.advance(1);
         zone.list.to_bytes()

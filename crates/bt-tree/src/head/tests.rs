@@ -195,10 +195,11 @@ fn one_head_signed_twice_has_one_name_and_two_signers_make_two() {
 #[test]
 fn the_golden_head_is_understood() {
     let world = World::new();
-    let bytes = golden("head-v1", || SignedHead::sign(example(&world), &world.session).unwrap().to_bytes());
+    let bytes =
+        golden("head-v1-under-access-v2", || SignedHead::sign(example(&world), &world.session).unwrap().to_bytes());
     assert_eq!(decode_verified(&bytes, &world.log).unwrap(), example(&world));
     assert_eq!(
         SignedHead::decode(&bytes).unwrap().hash().to_string(),
-        "4783bdb840c3df44d85247c708c4353e3a61b218298d3faddca7ddd9ee8221dc"
+        "fbec66a41cfb0f3502e9ef788fcee239f3fd9a765a31d3c3844f21c50729c7d9"
     );
 }

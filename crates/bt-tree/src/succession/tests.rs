@@ -282,13 +282,13 @@ fn the_golden_records_are_understood() {
         (birth.zone().to_string().as_str(), *birth.succession()),
         ("75bd6b15ee22650a60cd40539fe29089959d6eb43347a413be193c64f30df934", genesis.newest_succession())
     );
-    let bytes = golden("access-succession-v1", || {
+    let bytes = golden("access-succession-v2", || {
         let last = Some(LastHead { revision: Revision(7), hash: HeadHash([7; 32]) });
         obeying(&world, &second, last).to_bytes()
     });
     let log = AccessLog::decode(&genesis, &world.birth, &bytes).unwrap();
     assert_eq!(
         (log.root(), log.newest().to_string().as_str()),
-        (second.credential(), "ef2110b60dcaa4256c86ccecd9a20291e0e7967ec46e9496c2536523b58e3c21")
+        (second.credential(), "92478097a56e0775b172a7a4ab342eb919a8edc61ae58eefdeac1c8e8f71da8c")
     );
 }

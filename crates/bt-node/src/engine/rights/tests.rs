@@ -48,6 +48,37 @@ fn a_grant_gives_keys_to_what_was_and_what_is_to_come_and_a_revocation_only_take
 }
 
 #[test]
+fn a_record_about_an_app_is_obeyed_by_the_next_head_under_the_same_keys_and_journal() {
+    let zone = TestZone::new();
+    let inode = zone.file(ROOT, "file", b"one");
+    zone.engine.sync_file(Some(inode)).unwrap();
+    let before = head(&zone);
+    let app = |record: Option<u8>| {
+        let record = record.map(|byte| bt_base::RecordHash([byte; 32]));
+        zone.decide(&zone.root, Action::App { name: "notes".parse().unwrap(), record }).unwrap();
+        let after = head(&zone);
+        assert_eq!(after.access, zone.engine.identity.rights.now().access.newest());
+        assert_eq!((after.epoch, after.journal.id), (before.epoch, before.journal.id));
+    };
+    // With a change that only the journal has, and without one.
+    app(Some(1));
+    app(Some(2));
+    zone.file(ROOT, "file", b"two");
+    zone.engine.sync_file(Some(inode)).unwrap();
+    app(None);
+    app(Some(3));
+    zone.file(ROOT, "file", b"three");
+    zone.engine.sync_file(Some(inode)).unwrap();
+    let zone = zone.crash();
+    assert_eq!(zone.content(inode), b"three");
+    let rights = zone.engine.identity.rights.now();
+    assert_eq!(rights.access.apps()[&"notes".parse().unwrap()].record.0, [3; 32]);
+    assert!(!rights.needs_epoch(now()));
+    zone.expect_clean();
+    zone.reopen().expect_clean();
+}
+
+#[test]
 fn the_journal_goes_on_under_the_new_keys() {
     let zone = TestZone::new();
     let inode = zone.file(ROOT, "file", b"one");
