@@ -257,6 +257,9 @@ fn two_principals_see_what_each_may() -> Result<()> {
     ensure!(errno(fs::write(bed.path("private/file"), "x")) == Some(EROFS));
     ensure!(errno(fs::read(bed.path("work/hers"))) == Some(EACCES));
     fs::write(bed.path("papers/his"), "by bob")?;
+    ensure!(errno(fs::read(bed.path("work/file"))) == Some(EACCES));
+    bed.share("/work", &bed.bob, &["--read"])?;
+    ensure!(fs::read_to_string(bed.path("work/hers"))? == "by alice", "a grant opens the zone under the mount");
     node.unmount()?;
 
     let node = bed.mount()?;

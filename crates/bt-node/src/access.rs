@@ -12,48 +12,84 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::node::Node;
 use crate::system::now;
+use crate::zones::{EnterError, Resolved, denied};
 
 impl Node {
     /// The zone that is entered at `path`.
     pub(crate) fn zone_at(&self, path: &str) -> Result<Arc<Engine>, Failure> {
-        self.slot_at(path).map(|(_, engine)| engine)
+        self.opened_at(path, self.zones.resolve(path.as_bytes())?).map(|(_, engine)| engine)
     }
 
-    fn slot_at(&self, path: &str) -> Result<(u32, Arc<Engine>), Failure> {
-        match self.zones.resolve(path.as_bytes())? {
-            (_, engine, ROOT_INODE) if self.zones.is_made_root(&engine.identity.zone()) => Err(Failure::refused(
-                "the zone at the top cannot be read by whom this node acts for",
-                "name a zone below it, or ask where the tree is mounted by one who may read it",
-            )),
-            (slot, engine, ROOT_INODE) => Ok((slot, engine)),
-            _ => Err(Failure::refused(
+    fn opened_at(
+        &self,
+        path: &str,
+        (slot, engine, inode): (u32, Arc<Engine>, u64),
+    ) -> Result<(u32, Arc<Engine>), Failure> {
+        if inode != ROOT_INODE {
+            return Err(Failure::refused(
                 format!("{path} is not a zone of its own"),
                 "rights are those of whole zones: name the path at which one is entered, / for the top",
-            )),
+            ));
         }
+        match self.zones.is_made_root(&engine.identity.zone()) {
+            true => Err(Failure::refused(
+                "the zone at the top cannot be read by whom this node acts for",
+                "name a zone below it, or unmount first",
+            )),
+            false => Ok((slot, engine)),
+        }
+    }
+
+    /// Works in the zone at `path`. One that whom this node acts for may not read is opened with the node's own key.
+    fn in_zone<T>(&self, path: &str, run: impl FnOnce(u32, &Engine) -> Result<T, Failure>) -> Result<T, Failure> {
+        match self.zones.resolve_entrance(path.as_bytes())? {
+            Resolved::In(slot, engine, inode) => {
+                let (slot, engine) = self.opened_at(path, (slot, engine, inode))?;
+                run(slot, &engine)
+            }
+            Resolved::Denied(slot) => self.in_denied(path, slot, |engine| run(slot, engine)),
+        }
+    }
+
+    /// Works in the zone of a slot with the node's own key.
+    pub(crate) fn in_denied<T>(
+        &self,
+        path: &str,
+        slot: u32,
+        run: impl FnOnce(&Engine) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.zones.with_own_key(slot, run).map_err(|error| match error {
+            EnterError::Denied => denied(path.as_bytes()),
+            EnterError::Failed(failure) => failure,
+            error => Failure::problem(format!("{path}: {error}"), "run `bt check`"),
+        })
     }
 
     /// Who may do what in the zone at `path`.
     pub(crate) fn show_access(&self, path: &str) -> Result<Response, Failure> {
-        let engine = self.zone_at(path)?;
-        // What was written until now counts, whoever is revoked next.
-        if !engine.is_read_only() && engine.stopped().is_none() {
-            engine.commit().map_err(|error| error.into_failure("committing"))?;
-        }
-        Ok(Response::Access(Box::new(report(&engine, path))))
+        self.in_zone(path, |_, engine| {
+            // What was written until now counts, whoever is revoked next.
+            if !engine.is_read_only() && engine.stopped().is_none() {
+                engine.commit().map_err(|error| error.into_failure("committing"))?;
+            }
+            Ok(Response::Access(Box::new(report(engine, path))))
+        })
     }
 
     /// Appends signed records to the access log of the zone at `path`.
     pub(crate) fn append_access(&self, path: &str, zone: &ZoneId, records: &[Vec<u8>]) -> Result<Response, Failure> {
-        let (slot, engine) = self.slot_at(path)?;
-        if engine.identity.zone() != *zone {
-            return Ok(Response::Outdated);
-        }
-        match self.zones.append_access(slot, &engine, records) {
-            Ok(()) => Ok(Response::Access(Box::new(report(&engine, path)))),
-            Err(EngineError::OutdatedHead | EngineError::Access(AccessError::Chain { .. })) => Ok(Response::Outdated),
-            Err(error) => Err(error.into_failure("changing who may do what")),
-        }
+        self.in_zone(path, |slot, engine| {
+            if engine.identity.zone() != *zone {
+                return Ok(Response::Outdated);
+            }
+            match self.zones.append_access(slot, engine, records) {
+                Ok(()) => Ok(Response::Access(Box::new(report(engine, path)))),
+                Err(EngineError::OutdatedHead | EngineError::Access(AccessError::Chain { .. })) => {
+                    Ok(Response::Outdated)
+                }
+                Err(error) => Err(error.into_failure("changing who may do what")),
+            }
+        })
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct NodeIdentity {
     /// The node's own key.
     pub(crate) key: NodeKey,
     /// The newest heads of its zones, as far as they are known.
-    pub(crate) newest: NewestHeads,
+    pub(crate) newest: Arc<NewestHeads>,
 }
 
 impl NodeIdentity {
@@ -37,12 +37,18 @@ impl NodeIdentity {
         check_format(storage)?;
         let node = Zeroizing::new(read(storage, layout::NODE_KEY)?);
         let key = NodeKey::decode(&node)?;
-        Ok(Self { genesis: read_genesis(storage)?, who: key.store(), key, newest: NewestHeads::default() })
+        Ok(Self { genesis: read_genesis(storage)?, who: key.store(), key, newest: Arc::default() })
     }
 
     /// The same; another principal than the node acts.
     pub(crate) fn load_as(storage: &dyn Storage, who: Arc<dyn KeyStore>) -> Result<Self, Failure> {
         Ok(Self { who, ..Self::load(storage)? })
+    }
+
+    /// The same; the node's own key acts.
+    pub(crate) fn with_own_key(&self) -> Self {
+        let Self { genesis, key, newest, .. } = self;
+        Self { genesis: genesis.clone(), who: key.store(), key: key.clone(), newest: newest.clone() }
     }
 
     /// The tree.

@@ -10,9 +10,10 @@ use crate::control::limits::LOG_HEADS;
 use crate::control::report::{SnapshotInfo, Space, StatusReport, escape};
 use crate::control::zone::ZoneTerms;
 use crate::control::{Failure, OnProgress, Progress, Request, Response, Service};
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::node::Node;
-use crate::zones::NewZone;
+use crate::zones::{NewZone, Resolved};
 
 impl Service for Node {
     fn handle(&self, request: Request, progress: OnProgress<'_>) -> Result<Response, Failure> {
@@ -105,11 +106,16 @@ impl Node {
     }
 
     fn zone_terms(&self, path: &str) -> Result<Response, Failure> {
-        let (_, engine, inode) = self.zones.resolve(path.as_bytes())?;
-        let (identity, node) = (&engine.identity, self.zones.node());
+        let node = self.zones.node();
         let own = [*node.who.credential(), *node.key.store().credential()];
-        let access = &identity.rights.now().access;
-        let terms = ZoneTerms::new(inode == ROOT_INODE, &node.genesis, &identity.birth, access, &own);
+        let terms = |engine: &Engine, is_zone| {
+            let access = &engine.identity.rights.now().access;
+            ZoneTerms::new(is_zone, &node.genesis, &engine.identity.birth, access, &own)
+        };
+        let terms = match self.zones.resolve_entrance(path.as_bytes())? {
+            Resolved::In(_, engine, inode) => terms(&engine, inode == ROOT_INODE),
+            Resolved::Denied(slot) => self.in_denied(path, slot, |engine| Ok(terms(engine, true)))?,
+        };
         Ok(Response::Terms(Box::new(terms)))
     }
 

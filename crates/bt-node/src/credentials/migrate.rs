@@ -45,7 +45,7 @@ pub fn migrate_node_key(dir: &Path, signer: Arc<dyn KeyStore>, options: &NodeKey
     let old = old.filter(|old| principal(old) != principal(&new));
     let before: Vec<PrincipalId> = old.iter().chain(&given_up).map(principal).collect();
     let genesis = identity::read_genesis(&*storage)?;
-    let node = NodeIdentity { genesis, who: signer, key: new.clone(), newest: NewestHeads::default() };
+    let node = NodeIdentity { genesis, who: signer, key: new.clone(), newest: Arc::new(NewestHeads::default()) };
     let node = Arc::new(node);
     let mut zones = 0;
     for zone in super::whoami::zones(dir)? {

@@ -64,7 +64,7 @@ impl MountedTree {
                 entered.engine.hold(ROOT_INODE);
                 Ok(entry(self.known_node(entered.slot, ROOT_INODE), &root))
             }
-            // Looked up again each time: it may be granted meanwhile.
+            // Looked up again each time: a grant through the control socket opens it.
             Err(EnterError::Denied) => {
                 Ok(Entry { entry_valid: Duration::ZERO, ..entry(spot.node(number), placeholder) })
             }

@@ -49,6 +49,14 @@ pub(crate) struct EnteredZone {
     pub(crate) engine: Arc<Engine>,
 }
 
+/// What a path leads to.
+pub(crate) enum Resolved {
+    /// The zone of a slot, and an inode in it.
+    In(u32, Arc<Engine>, u64),
+    /// The entrance of a zone that whom the node acts for may not read.
+    Denied(u32),
+}
+
 impl Zones {
     /// Enters the zone that `directory`, a placeholder in the zone of slot `outer`, leads to.
     pub(crate) fn enter(&self, outer: u32, around: &Engine, directory: u64) -> Result<EnteredZone, EnterError> {
@@ -66,22 +74,48 @@ impl Zones {
 
     /// The zone and the inode that a path leads to, from the tree's top.
     pub(crate) fn resolve(&self, path: &[u8]) -> Result<(u32, Arc<Engine>, u64), Failure> {
+        match self.resolve_entrance(path)? {
+            Resolved::In(slot, engine, inode) => Ok((slot, engine, inode)),
+            Resolved::Denied(_) => Err(denied(path)),
+        }
+    }
+
+    /// As [`Zones::resolve`]; the path may also end at a zone that whom the node acts for may not read.
+    pub(crate) fn resolve_entrance(&self, path: &[u8]) -> Result<Resolved, Failure> {
         let shown = || String::from_utf8_lossy(path).into_owned();
         let (mut slot, mut engine) = (0, self.top().clone());
         let mut inode = bt_tree::schema::ROOT_INODE;
-        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+        let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+        while let Some(part) = parts.next() {
             let found = engine.find(inode, part).map_err(|error| error.into_failure(&shown()))?;
             let Some((number, record)) = found else {
-                let what = format!("{} does not exist", shown());
-                return Err(Failure::refused(what, "paths begin at the top of the tree"));
+                let hint = match self.is_made_root(&engine.identity.zone()) {
+                    true => {
+                        "whom this node acts for may not read the top of the tree, and sees only what it may: unmount first"
+                    }
+                    false => "paths begin at the top of the tree",
+                };
+                return Err(Failure::refused(format!("{} does not exist", shown()), hint));
             };
             inode = number;
             if record.is_entrance {
-                let entered = self.enter(slot, &engine, number);
-                let entered = entered.map_err(|error| Failure::refused(format!("{}: {error}", shown()), ""))?;
+                let entered = match self.enter(slot, &engine, number) {
+                    Err(EnterError::Denied) if parts.next().is_none() => {
+                        let zone = engine.entrance(number).ok_or_else(|| denied(path))?;
+                        return self.slot_of(&zone, false).map(Resolved::Denied);
+                    }
+                    Err(EnterError::Denied) => return Err(denied(path)),
+                    entered => entered.map_err(|error| Failure::refused(format!("{}: {error}", shown()), ""))?,
+                };
                 (slot, engine, inode) = (entered.slot, entered.engine, bt_tree::schema::ROOT_INODE);
             }
         }
-        Ok((slot, engine, inode))
+        Ok(Resolved::In(slot, engine, inode))
     }
+}
+
+/// Why a path is not followed, and what to do.
+pub(crate) fn denied(path: &[u8]) -> Failure {
+    let what = format!("{}: {}", String::from_utf8_lossy(path), EnterError::Denied);
+    Failure::refused(what, "unmount first, then run the command again: it acts for whoever signs, or for the node")
 }

@@ -30,7 +30,7 @@ mod tests;
 
 pub(crate) use above::open_top;
 pub(crate) use check::check_directory;
-pub(crate) use enter::EnterError;
+pub(crate) use enter::{EnterError, Resolved, denied};
 pub(crate) use keeper::Keeper;
 pub(crate) use make::NewZone;
 pub(crate) use moved::Moved;

@@ -63,7 +63,7 @@ enum State {
     /// A thread opens or closes it.
     Moving,
     Open(OpenZone),
-    /// No box is for the node's principal.
+    /// No box is for the node's principal. Who grants it something does so through [`Zones::with_own_key`].
     Denied,
 }
 
@@ -209,12 +209,45 @@ impl Zones {
     }
 
     fn open(&self, zone: &ZoneId) -> Result<OpenZone, EnterError> {
-        let records = ZoneRecords::load(&*self.storage, &self.node, zone).map_err(EnterError::Failed)?;
-        let identity = records.open(self.node.clone()).map_err(EnterError::of_keys)?;
+        let engine = self.open_for(zone, self.node.clone())?;
+        start(engine).map_err(EnterError::Failed)
+    }
+
+    fn open_for(&self, zone: &ZoneId, node: Arc<NodeIdentity>) -> Result<Arc<Engine>, EnterError> {
+        let records = ZoneRecords::load(&*self.storage, &node, zone).map_err(EnterError::Failed)?;
+        let identity = records.open(node).map_err(EnterError::of_keys)?;
         let options =
             OpenOptions { read_only: self.options.read_only, memory_bytes: self.options.memory_bytes / MEMORY_SHARE };
-        let engine = Engine::open(self.storage.clone(), identity, &options).map_err(EnterError::Failed)?;
-        start(engine).map_err(EnterError::Failed)
+        Engine::open(self.storage.clone(), identity, &options).map_err(EnterError::Failed)
+    }
+
+    /// Opens a zone that the node's principal may not read with the node's own key, for as long as `run` takes: what is
+    /// decided in it may open it for the principal.
+    pub(crate) fn with_own_key<T>(
+        &self,
+        slot: u32,
+        run: impl FnOnce(&Engine) -> Result<T, Failure>,
+    ) -> Result<T, EnterError> {
+        let mut table = self.table();
+        let zone = table.slots.zones().find(|(number, _)| *number == slot).map(|(_, slotted)| slotted.zone);
+        let zone = zone.ok_or(EnterError::Unknown)?;
+        while matches!(table.states.get(&slot), Some(State::Moving)) {
+            table = self.moved.wait(table).expect("no panic under this lock");
+        }
+        if let Some(State::Open(open)) = table.states.get(&slot) {
+            let engine = open.engine.clone();
+            drop(table);
+            return run(&engine).map_err(EnterError::Failed);
+        }
+        table.states.insert(slot, State::Moving);
+        drop(table);
+        let result = self.open_for(&zone, Arc::new(self.node.with_own_key())).and_then(|engine| {
+            let result = run(&engine);
+            result.and_then(|done| engine.close().map(|()| done)).map_err(EnterError::Failed)
+        });
+        self.table().states.remove(&slot);
+        self.moved.notify_all();
+        result
     }
 
     /// A zone that was just made is open.

@@ -9,7 +9,7 @@ use bt_fuse::{Caller, DirSink, Entry, Errno, FileSystem, SetAttr};
 use bt_store::{MemoryStorage, Storage};
 use bt_tree::{AccessLog, Action, Birth, Rights};
 
-use super::{NewZone, Zones, open_top};
+use super::{NewZone, Resolved, Zones, open_top};
 use crate::control::{Failure, Progress};
 use crate::identity::NodeIdentity;
 use crate::mountfs::MountedTree;
@@ -274,6 +274,34 @@ fn a_zone_shows_each_principal_what_it_may() {
     assert_eq!(bed.list(work.attr.node).unwrap_err(), Errno::EACCES);
     assert_eq!(bed.lookup(work.attr.node, "file").unwrap_err(), Errno::EACCES);
     let bed = bed.reopen(None);
+    assert_eq!(bed.content(bed.node("work/file")), b"content");
+    bed.expect_clean();
+}
+
+#[test]
+fn a_grant_opens_a_zone_for_the_principal_of_the_mount() {
+    let bed = Bed::new();
+    let stranger = Arc::new(principal(4));
+    let work = bed.directory(ROOT, "work");
+    bed.file(work, "file", b"content");
+    bed.share("work", None).unwrap();
+    let mut access = bed.zones.top().identity.rights.now().access.clone();
+    let grant = Action::Grant { principal: *stranger.credential(), rights: Rights::Read, until: None };
+    access.decide(&bed.root, now(), grant.clone()).unwrap();
+    let bed = bed.reopen(None);
+    bed.grant_top(&access);
+    let bed = bed.reopen(Some(stranger));
+    let denied = bed.lookup(ROOT, "work").unwrap().attr.node;
+    assert_eq!(bed.lookup(denied, "file").unwrap_err(), Errno::EACCES);
+    let Resolved::Denied(slot) = bed.zones.resolve_entrance(b"/work").unwrap() else { panic!("it is denied") };
+    assert!(bed.zones.resolve(b"/work").is_err() && bed.zones.resolve_entrance(b"/work/file").is_err());
+    let append = |zone: &crate::engine::Engine| {
+        let access = zone.identity.rights.now().access.clone();
+        let statement = access.next_statement(bed.root.credential().id(), now(), grant.clone());
+        let record = bt_tree::AccessRecord::sign(&bed.root, statement).unwrap().to_bytes();
+        bed.zones.append_access(slot, zone, &[record]).map_err(|error| error.into_failure("granting"))
+    };
+    bed.zones.with_own_key(slot, append).unwrap();
     assert_eq!(bed.content(bed.node("work/file")), b"content");
     bed.expect_clean();
 }
