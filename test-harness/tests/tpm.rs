@@ -221,6 +221,7 @@ fn an_older_copy_of_the_directory_is_refused_and_checked_as_such() {
         node.unmount().unwrap();
     };
     write("one");
+    assert_eq!(machine.tpm.loaded().unwrap(), 0, "a process that ends leaves nothing in the TPM");
     let old = machine.tree.copy_to(&machine.scratch.path().join("old")).unwrap();
     write("two");
     let refused = refusal(&old, &machine.mountpoint);
@@ -229,6 +230,7 @@ fn an_older_copy_of_the_directory_is_refused_and_checked_as_such() {
     assert_eq!(checked.code(), 1, "{}", checked.stderr);
     assert!(checked.stdout.contains("is an older copy"), "{}", checked.stdout);
     machine.tree.check_clean().unwrap();
+    assert_eq!(machine.tpm.loaded().unwrap(), 0, "nor does one that refuses");
     // Who means to go on from the copy gives it a key of its own.
     migrate(&old, &["--file"]);
     let node = old.mount(&machine.mountpoint, &MountOptions::for_tests()).unwrap();

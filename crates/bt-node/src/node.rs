@@ -14,6 +14,7 @@ use crate::error::EngineError;
 use crate::identity::{self, NodeIdentity};
 use crate::layout;
 use crate::mountfs::MountedTree;
+use crate::node_key::NodeKey;
 use crate::options::{MountOptions, OpenOptions, Transport};
 use crate::rollback::{self, Stepper};
 use crate::system::now;
@@ -135,6 +136,9 @@ impl Node {
         let closed = self.zones.close().and(self.engine.close());
         if let Some(stepper) = self.stepper.lock().expect("no panic under this lock").take() {
             stepper.stop();
+        }
+        if let NodeKey::Tpm(store) = &self.engine.identity.node.key {
+            store.release();
         }
         closed
     }

@@ -81,6 +81,20 @@ impl Tpm {
         }
     }
 
+    /// Has the thread flush what is loaded and let the TPM go, until it is used again. Waits for that, but not for a TPM
+    /// that does not answer.
+    pub(crate) fn release(&self) {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job = Box::new(move |owner: &mut Owner| {
+            owner.connection = None;
+            drop(answer.send(()));
+        });
+        let jobs = self.jobs.as_ref().expect("it is there until this is dropped");
+        if jobs.try_send(job).is_ok() {
+            let _ = answered.recv_timeout(RELEASE_TIMEOUT.min(self.timeout));
+        }
+    }
+
     fn busy(&self) -> TpmError {
         TpmError::Busy { tcti: self.tcti.as_str().to_owned(), seconds: self.timeout.as_secs() }
     }

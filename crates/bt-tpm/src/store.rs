@@ -141,6 +141,12 @@ impl TpmKeyStore {
         self.call(move |connection, _| counter.remove(connection))
     }
 
+    /// Flushes what this has loaded in the TPM, and lets it go until it is used again: for a process that is about to end.
+    /// A TPM without a resource manager keeps what a process leaves there.
+    pub fn release(&self) {
+        self.tpm.release();
+    }
+
     /// How often the TPM was used.
     pub fn uses(&self) -> Uses {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
