@@ -35,7 +35,7 @@ pub const CONCURRENT_CALLS: u32 = 1024;
 pub const BODY_BYTES: u64 = 16 << 40;
 /// The most bytes that one call writes to its log.
 pub const LOG_BYTES: u64 = 64 << 20;
-/// The most tables of one call.
-pub const TABLES: u32 = 64;
+/// The most elements of tables of one call.
+pub const TABLE_ELEMENTS: u32 = 10_000_000;
 /// The most core instances of one call.
-pub const INSTANCES: u32 = 64;
+pub const INSTANCES: u32 = 256;

@@ -85,14 +85,17 @@ pub struct Limits {
     pub output_bytes: u64,
     /// Bytes that one call may write to its log.
     pub log_bytes: u64,
-    /// Tables of one call.
-    pub tables: u32,
+    /// Elements of tables of one call.
+    pub table_elements: u32,
     /// Core instances of one call.
     pub instances: u32,
+    /// Units of fuel of one call, for runs that take the same steps each time; none where only time counts.
+    pub fuel: Option<u64>,
 }
 
 impl Default for Limits {
-    /// 64 MiB, 30 s, 16 calls, 64 MiB in, 1 GiB out, 1 MiB of log, 8 tables, 16 instances.
+    /// 64 MiB, 30 s, 16 calls, 64 MiB in, 1 GiB out, 1 MiB of log, 100,000 elements of tables, 64 instances, no
+    /// fuel.
     fn default() -> Self {
         Self {
             memory_bytes: 64 << 20,
@@ -101,15 +104,16 @@ impl Default for Limits {
             body_bytes: 64 << 20,
             output_bytes: 1 << 30,
             log_bytes: 1 << 20,
-            tables: 8,
-            instances: 16,
+            table_elements: 100_000,
+            instances: 64,
+            fuel: None,
         }
     }
 }
 
 impl Limits {
     /// Each limit with its name and its bound.
-    fn each(&self) -> [(&'static str, u64, u64); 8] {
+    fn each(&self) -> [(&'static str, u64, u64); 9] {
         [
             ("memory_bytes", self.memory_bytes, limits::MEMORY_BYTES),
             ("call_ms", self.call_ms, limits::CALL_MS),
@@ -117,8 +121,9 @@ impl Limits {
             ("body_bytes", self.body_bytes, limits::BODY_BYTES),
             ("output_bytes", self.output_bytes, limits::BODY_BYTES),
             ("log_bytes", self.log_bytes, limits::LOG_BYTES),
-            ("tables", self.tables.into(), limits::TABLES.into()),
+            ("table_elements", self.table_elements.into(), limits::TABLE_ELEMENTS.into()),
             ("instances", self.instances.into(), limits::INSTANCES.into()),
+            ("fuel", self.fuel.unwrap_or(u64::MAX), u64::MAX),
         ]
     }
 

@@ -65,7 +65,7 @@ fn manifest() -> Manifest {
         handovers: vec![],
         entries: vec![Entry::Http, Entry::Watch { files: "notes".parse().unwrap() }],
         permissions: every_permission(),
-        limits: Limits::default(),
+        limits: Limits { fuel: Some(1_000_000), ..Limits::default() },
         minimum_node: Version::new(0, 1, 0),
         component: Part::of(b""),
         assets: vec![],
@@ -152,7 +152,7 @@ fn the_golden_records_are_understood() {
         packed(next).sign(&store(22)).unwrap().as_bytes().to_vec()
     });
     let package = Package::open(bytes).unwrap();
-    assert_eq!(package.id().to_string(), "8897e3412e954fb8642ac5011abdcf69c801c818e10af28d0b0695f9dd9c860f");
+    assert_eq!(package.id().to_string(), "13742c8392383201686d7cdf7bf4776aead270aa0c114002badbec3c72772c32");
     assert_eq!((package.component(), package.assets().count()), (COMPONENT, 2));
     let found = package.manifest();
     assert_eq!((&found.entries, &found.permissions), (&manifest().entries, &every_permission()));

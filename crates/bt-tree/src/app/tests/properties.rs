@@ -57,16 +57,16 @@ fn grant() -> impl Strategy<Value = Grant> {
 }
 
 fn any_manifest() -> impl Strategy<Value = Manifest> {
-    let numbers = (any::<(u32, u32, u32)>(), 1..=limits::MEMORY_BYTES, 1..=limits::TABLES);
+    let numbers = (any::<(u32, u32, u32)>(), 1..=limits::MEMORY_BYTES, proptest::option::of(1..u64::MAX));
     ("[a-z][a-z0-9-]{0,38}[a-z0-9]", numbers, permissions(), any::<bool>()).prop_map(
-        |(name, ((major, minor, patch), memory_bytes, tables), permissions, job)| {
+        |(name, ((major, minor, patch), memory_bytes, fuel), permissions, job)| {
             let watched = permissions.iter().filter(|asked| matches!(asked.kind, PermissionKind::Files { .. }));
             let watches = watched.map(|asked| Entry::Watch { files: asked.name.clone() });
             Manifest {
                 name: name.parse().unwrap(),
                 version: Version { major, minor, patch },
                 entries: [if job { Entry::Job } else { Entry::Http }].into_iter().chain(watches).collect(),
-                limits: Limits { memory_bytes, tables, ..Limits::default() },
+                limits: Limits { memory_bytes, fuel, ..Limits::default() },
                 permissions,
                 ..manifest()
             }

@@ -25,7 +25,7 @@ fn said(change: impl FnOnce(&mut Manifest)) -> String {
 fn a_manifest_keeps_its_rules_whoever_signs() {
     let watch = |name: &str| Entry::Watch { files: name.parse().unwrap() };
     let part = |name: &str| (name.parse().unwrap(), Part::of(b""));
-    let cases: [(&str, String); 12] = [
+    let cases: [(&str, String); 13] = [
         ("no entry point", said(|manifest| manifest.entries.clear())),
         ("entry points of the manifest are not in order", said(|manifest| manifest.entries.swap(0, 1))),
         ("one is there twice", said(|manifest| manifest.entries = vec![Entry::Http, Entry::Http])),
@@ -36,8 +36,9 @@ fn a_manifest_keeps_its_rules_whoever_signs() {
         ("watches nothing", said(|manifest| manifest.entries = vec![watch("nothing")])),
         ("17 entry points, at most 16", said(|manifest| manifest.entries = vec![Entry::Http; 17])),
         ("twice for a permission notes", said(|manifest| manifest.permissions.push(files("notes", "a", false)))),
+        ("the limit fuel is 0", said(|manifest| manifest.limits.fuel = Some(0))),
         ("the limit call_ms is 0", said(|manifest| manifest.limits.call_ms = 0)),
-        ("at least 1 and at most 64", said(|manifest| manifest.limits.tables = 65)),
+        ("at least 1 and at most 256", said(|manifest| manifest.limits.instances = 257)),
         ("assets of the manifest are not in order", said(|manifest| manifest.assets = vec![part("b"), part("a")])),
         ("/a/b is no name for an asset", said(|manifest| manifest.assets = vec![part("a"), part("a.b"), part("a/b")])),
         ("/ is no name for an asset", said(|manifest| manifest.assets = vec![part("")])),
