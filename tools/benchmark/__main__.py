@@ -20,6 +20,7 @@ import sys
 import apps
 import backing
 import report
+import rights
 import rows
 import scale
 import subjects
@@ -29,12 +30,13 @@ from tools import ROOT, Tools
 GROUPS = {
     "seq": rows.seq, "rand": rows.rand, "small": rows.small, "tree": rows.tree,
     "sqlite": apps.sqlite, "pgbench": apps.pgbench, "dir": scale.directory, "mount": scale.mounting,
+    "rights": rights.rights,
 }
 # What is measured on which backing unless -r says otherwise.
 ON_BACKING = {
     "disk": ["seq", "rand", "small", "sqlite", "pgbench"],
     "tmpfs": ["small"],
-    "image": ["tree", "dir", "mount"],
+    "image": ["tree", "dir", "mount", "rights"],
 }
 MARKS = ("<!-- tables of tools/bench: begin -->\n", "<!-- tables of tools/bench: end -->\n")
 
