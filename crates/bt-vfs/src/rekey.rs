@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use bt_base::SegmentId;
 use bt_base::limits::EXTENT_BLOCKS;
 use bt_tree::head::SegmentSummary;
-use bt_tree::schema::{Extent, Key, KeyKind, Slot, parse_key};
-use bt_tree::zone::{OldKeys, OldLeaves};
+use bt_tree::schema::{Death, Extent, Key, KeyKind, Slot, parse_key};
+use bt_tree::zone::{OldKeys, OldLeaves, Renames};
 
 use crate::error::Result;
 use crate::op::Op;
@@ -141,6 +141,25 @@ impl Vfs {
     pub fn touch_leaves(&mut self, source: &dyn Source, keys: &[Vec<u8>]) -> Result<()> {
         self.changed = true;
         Ok(self.zone.touch(source, keys)?)
+    }
+
+    /// See [`bt_tree::zone::Zone::rename`]; with the segments that the blocks went to, and blocks in them that are dead.
+    pub fn rename_blocks(
+        &mut self,
+        source: &dyn Source,
+        segments: &[SegmentSummary],
+        fillers: &[Death],
+        renames: &Renames,
+    ) -> Result<bool> {
+        if !self.zone.rename(source, renames)? {
+            return Ok(false);
+        }
+        self.changed = true;
+        for summary in segments {
+            self.zone.add_segment(source, summary)?;
+        }
+        self.zone.drop_fillers(source, fillers)?;
+        Ok(true)
     }
 
     /// What is alive under the keys of epochs before `epoch`.

@@ -14,8 +14,8 @@ use crate::units::bytes;
 /// Seal what is under earlier keys of a zone under the newest key.
 ///
 /// A zone gets a new key whenever somebody is revoked; what was there before stays under the old ones, which a former
-/// reader may have kept. A mounted tree seals it anew by itself, little by little; with --now this does it at once. It
-/// can be interrupted at any time. Snapshots are not changed: what they need stays under its keys until they are deleted.
+/// reader may have kept. A mounted tree seals it anew by itself, snapshots included, little by little; with --now this does
+/// it at once. It can be interrupted at any time. What the present and a snapshot share takes its space twice afterwards.
 #[derive(Debug, clap::Args)]
 pub struct Rekey {
     /// The node's directory, or the mount point
@@ -48,9 +48,9 @@ fn text(report: &RekeyReport) -> String {
         return format!("{done}nothing is left under earlier keys\n");
     }
     let left = format!("{} in {} segments are left under earlier keys", bytes(report.left_bytes), report.left_segments);
-    let why = match report.snapshots.is_empty() {
+    let why = match report.sealed_bytes == 0 {
         true => "; `bt rekey --now` seals them anew".to_owned(),
-        false => format!("; what the snapshots need stays so until they are deleted: {}", report.snapshots.join(", ")),
+        false => "; they are being read, or changed meanwhile: run it again".to_owned(),
     };
     format!("{done}{left}{why}\n")
 }
@@ -61,12 +61,14 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_plainly() {
-        let report = RekeyReport { epoch: 3, sealed_bytes: 2048, left_segments: 0, left_bytes: 0, snapshots: vec![] };
+        let report = RekeyReport { epoch: 3, sealed_bytes: 2048, left_segments: 0, left_bytes: 0 };
         assert_eq!(
             text(&report),
             "2.0 KiB sealed under the newest key (epoch 3)\nnothing is left under earlier keys\n"
         );
-        let report = RekeyReport { left_segments: 2, left_bytes: 1024, snapshots: vec!["a".into()], ..report };
-        assert!(text(&report).contains("1.0 KiB in 2 segments are left under earlier keys; what the snapshots need"));
+        let report = RekeyReport { left_segments: 2, left_bytes: 1024, ..report };
+        assert!(text(&report).contains("1.0 KiB in 2 segments are left under earlier keys; they are being read"));
+        let report = RekeyReport { sealed_bytes: 0, ..report };
+        assert!(text(&report).ends_with("are left under earlier keys; `bt rekey --now` seals them anew\n"));
     }
 }

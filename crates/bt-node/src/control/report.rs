@@ -321,12 +321,10 @@ pub struct RekeyReport {
     pub epoch: u32,
     /// Bytes that were sealed anew.
     pub sealed_bytes: u64,
-    /// Segments under earlier keys that the present or a snapshot needs.
+    /// Segments on the disk that earlier keys open, whether the present or a snapshot needs them or not.
     pub left_segments: u64,
-    /// Sealed bytes that are alive in them.
+    /// Their bytes.
     pub left_bytes: u64,
-    /// The snapshots of the zone, escaped; what is left after all of the present was sealed anew is theirs.
-    pub snapshots: Vec<String>,
 }
 
 /// A name of any bytes as text: UTF-8 stays, `\` is doubled, control characters and other bytes become `\xNN`.

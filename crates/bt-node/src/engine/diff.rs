@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
+use bt_base::Timestamp;
 use bt_base::codec::DecodeError;
 use bt_tree::index::Tree;
-use bt_tree::schema::{Entry, Inode, Key, KeyKind, Name, parse_key};
-use bt_tree::zone::ZoneError;
+use bt_tree::schema::{Entry, Extent, Inode, Key, KeyKind, Name, parse_key};
+use bt_tree::zone::{SnapshotRecord, ZoneError};
 use bt_vfs::view::{self, DIRECTORY, REGULAR, SYMLINK, TYPE_BITS};
 
 use super::paths::Paths;
-use super::{Engine, Pin};
+use super::{BlockSource, Engine, Pin};
 use crate::control::limits::DIFF_ENTRIES;
 use crate::control::report::{Change, DiffEntry, DiffReport, escape};
 use crate::control::{Failure, OnProgress, Progress};
@@ -21,6 +22,8 @@ use crate::error::{EngineError, Result};
 
 /// Records that differ after which progress is told.
 const TELL_RECORDS: u64 = 1024;
+/// Seconds by which a change time is older than a snapshot that is surely older than it.
+const SETTLED_SECONDS: i64 = 2;
 /// Differing names and inodes that a comparison keeps in memory.
 const KEPT: usize = 4 * DIFF_ENTRIES;
 
@@ -60,11 +63,14 @@ impl Engine {
         let failed = |error: EngineError| error.into_failure("comparing snapshots");
         let _pin = self.prepare(to.is_none()).map_err(failed)?;
         let old = self.state_of(from)?;
+        let settled = Timestamp { seconds: old.time.seconds - SETTLED_SECONDS, ..old.time };
+        let old = old.tree();
         let (new, is_live) = match to {
-            Some(name) => (self.state_of(name)?, false),
+            Some(name) => (self.state_of(name)?.tree(), false),
             None => (self.read().zone().tree().clone(), true),
         };
-        let mut found = self.compare(&old, &new, progress).map_err(failed)?.ok_or_else(Failure::interrupted)?;
+        let mut found =
+            self.compare(&old, &new, settled, progress).map_err(failed)?.ok_or_else(Failure::interrupted)?;
         if is_live {
             // Only what a zone that is open for reading recovered can still be outside of the index.
             for inode in self.read().dirty_files() {
@@ -87,24 +93,29 @@ impl Engine {
         Ok(Some(self.pin(&mut flushing)))
     }
 
-    fn state_of(&self, name: &str) -> std::result::Result<Tree, Failure> {
+    fn state_of(&self, name: &str) -> std::result::Result<SnapshotRecord, Failure> {
         let all = self.snapshot_records().map_err(|error| error.into_failure("listing snapshots"))?;
         let found = all.iter().find(|(known, _)| known == name.as_bytes());
-        found.map(|(_, record)| record.tree()).ok_or_else(|| {
+        found.map(|(_, record)| *record).ok_or_else(|| {
             Failure::refused(format!("there is no snapshot {name:?}"), "`bt snapshot list` shows those there are")
         })
     }
 
     /// None when it was interrupted.
-    fn compare(&self, old: &Tree, new: &Tree, progress: OnProgress<'_>) -> Result<Option<Found>> {
+    fn compare(&self, old: &Tree, new: &Tree, settled: Timestamp, progress: OnProgress<'_>) -> Result<Option<Found>> {
         let mut found = Found::default();
+        let mut resealed = Resealed { source: &self.source, trees: [old, new], settled, last: None };
         let (mut failed, mut records, mut interrupted) = (None, 0, false);
         Tree::diff(old, new, &self.source, &mut |key, before, after| {
             records += 1;
             if records % TELL_RECORDS == 0 {
                 interrupted = progress(Progress { done: records, total: 0, what: "records".into() }).is_break();
             }
-            failed = found.note(key, before, after).err();
+            match resealed.is_same(key, before, after) {
+                Ok(true) => return ControlFlow::Continue(()),
+                Ok(false) => failed = found.note(key, before, after).err(),
+                Err(error) => failed = Some(error),
+            }
             found.truncated = found.names.len() + found.inodes.len() >= KEPT;
             if failed.is_some() || interrupted || found.truncated {
                 return ControlFlow::Break(());
@@ -286,6 +297,44 @@ impl Found {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Tells content that was only sealed anew, under other keys, from content that changed.
+struct Resealed<'a> {
+    source: &'a BlockSource,
+    trees: [&'a Tree; 2],
+    /// An inode with the same change time in both states, older than this, was not written to between them.
+    settled: Timestamp,
+    /// The inode last asked for: extents of one follow each other.
+    last: Option<(u64, bool)>,
+}
+
+impl Resealed<'_> {
+    /// Whether a record that differs holds the same content, in blocks of the same lengths.
+    fn is_same(
+        &mut self,
+        key: &[u8],
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) -> std::result::Result<bool, DecodeError> {
+        let (Ok(KeyKind::Extent(inode, _)), Some(before), Some(after)) = (parse_key(key), before, after) else {
+            return Ok(false);
+        };
+        let shape = |extent: Extent| extent.slots.map(|slot| slot.map(|slot| (slot.block.len, slot.compression)));
+        Ok(shape(Extent::decode(before)?) == shape(Extent::decode(after)?) && self.is_untouched(inode))
+    }
+
+    fn is_untouched(&mut self, inode: u64) -> bool {
+        if let Some((last, untouched)) = self.last
+            && last == inode
+        {
+            return untouched;
+        }
+        let [old, new] = self.trees.map(|tree| view::inode(tree, self.source, inode));
+        let untouched = matches!((old, new), (Ok(old), Ok(new)) if old.ctime == new.ctime && old.ctime < self.settled);
+        self.last = Some((inode, untouched));
+        untouched
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) struct Limits {
     pub(super) block_cache_bytes: u64,
     /// Bytes of each file of the zone's records.
     pub(super) record_bytes: u64,
+    /// Live bytes of the segments that one step of sealing snapshots anew takes.
+    pub(super) reseal_bytes: u64,
+    /// Nodes of snapshots that such a step writes again for their own sake.
+    pub(super) reseal_nodes: usize,
 }
 
 /// Log records that wait for the journal, in bytes, at which a commit begins.
@@ -49,6 +53,8 @@ impl Limits {
             node_cache_bytes: share(24),
             block_cache_bytes: share(10),
             record_bytes: crate::identity::FILE_SIZE,
+            reseal_bytes: 32 << 20,
+            reseal_nodes: 1024,
         }
     }
 }

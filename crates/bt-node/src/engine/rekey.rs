@@ -1,24 +1,28 @@
 //! Sealing anew what is sealed under the keys of earlier epochs.
 //!
 //! After a revocation new blocks are under new keys, but what was there before still opens with the old ones. A pass
-//! goes through the content and then the index of the present: it seals the same bytes under the newest key, in small
-//! steps that ordinary commits make durable. A crash, or an interruption, leaves a whole state and less to do. In the
-//! background a step is taken now and then; `bt rekey --now` takes them all.
+//! goes through the content and then the index of the present, and then through all snapshots: it seals the same bytes
+//! under the newest key, in small steps that ordinary commits make durable. A crash, or an interruption, leaves a whole
+//! state and less to do. In the background a step is taken now and then; `bt rekey --now` takes them all.
 //!
-//! Snapshots are not changed: what they need stays under the keys that it was sealed with, and is counted.
+//! What the present and a snapshot shared, each has for itself afterwards; snapshots share among themselves what they
+//! did before (`snapshots`).
 
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 
 use bt_tree::schema::Slot;
+use bt_tree::zone::Resealing;
 use bt_vfs::{ContentPlace, Moved, OldSlot};
+use snapshots::Resealed;
 
 use super::limits::COMMIT_SEGMENTS;
 use super::sealer::Sealer;
 use super::{Engine, Flushing};
-use crate::control::report::{RekeyReport, escape};
+use crate::control::report::RekeyReport;
 use crate::control::{Failure, OnProgress, Progress};
 use crate::error::{EngineError, Result};
 
@@ -29,23 +33,30 @@ const STEP_NODES: usize = 128;
 /// Shared blocks that a pass remembers; beyond them what was one block becomes several.
 const MOVED_BLOCKS: usize = 1 << 18;
 
+/// Times that a pass begins again, when something changed so that a step in the snapshots does not count.
+const AGAIN: u32 = 16;
+
 /// How far a pass is.
 pub(super) struct Pass {
     epoch: u32,
     at: Stage,
     moved: Moved,
+    resealing: Resealing,
     sealed_bytes: u64,
+    begun: u32,
 }
 
 enum Stage {
     Content(ContentPlace),
     Index(Vec<u8>),
+    Snapshots,
     Done,
 }
 
 impl Pass {
     fn new(epoch: u32) -> Self {
-        Self { epoch, at: Stage::Content((0, 0)), moved: HashMap::new(), sealed_bytes: 0 }
+        let (moved, resealing) = (HashMap::new(), Resealing::new(epoch));
+        Self { epoch, at: Stage::Content((0, 0)), moved, resealing, sealed_bytes: 0, begun: 1 }
     }
 }
 
@@ -58,7 +69,7 @@ pub(super) struct BackgroundRekey {
 }
 
 impl Engine {
-    /// Seals everything of the present under the newest key, and says what is left.
+    /// Seals everything under the newest key, and says what is left.
     pub(crate) fn rekey(&self, now: bool, progress: OnProgress<'_>) -> std::result::Result<RekeyReport, Failure> {
         let failed = |error: EngineError| error.into_failure("sealing under the newest key");
         let mut pass = Pass::new(self.source.epoch());
@@ -77,16 +88,17 @@ impl Engine {
             }
             // The nodes that the first replaces die in its own accounts, those of the accounts with the second.
             self.commit_for_space().map_err(failed)?;
+            while self.drop_leftovers().map_err(failed)? > 0 {}
         }
-        let left = self.read().old_keys(&self.source, pass.epoch).map_err(|error| failed(error.into()))?;
-        let snapshots = self.snapshot_records().map_err(failed)?;
-        Ok(RekeyReport {
-            epoch: pass.epoch,
-            sealed_bytes: pass.sealed_bytes,
-            left_segments: left.segments,
-            left_bytes: left.live_bytes,
-            snapshots: snapshots.iter().map(|(name, _)| escape(name)).collect(),
-        })
+        let (left_segments, left_bytes) = self.stored_before(pass.epoch);
+        Ok(RekeyReport { epoch: pass.epoch, sealed_bytes: pass.sealed_bytes, left_segments, left_bytes })
+    }
+
+    /// Segments on the disk that earlier keys open, needed or not, and their bytes.
+    fn stored_before(&self, epoch: u32) -> (u64, u64) {
+        let zone = self.identity.zone();
+        let stored = self.containers.segments().into_iter().filter(|info| info.zone == zone && info.epoch < epoch);
+        stored.fold((0, 0), |(segments, bytes), info| (segments + 1, bytes + info.bytes))
     }
 
     /// One step in the background; true when there is more to do at once.
@@ -109,7 +121,11 @@ impl Engine {
             return Err(error);
         }
         if matches!(pass.at, Stage::Done) {
-            tracing::info!(epoch, bytes = pass.sealed_bytes, "the present is sealed under the newest key");
+            tracing::info!(
+                epoch,
+                bytes = pass.sealed_bytes,
+                "the present and the snapshots are sealed under the newest key"
+            );
             (background.pass, background.settled) = (None, epoch);
         }
         Ok(())
@@ -129,8 +145,20 @@ impl Engine {
                     self.guard(vfs.touch_leaves(&self.source, &keys))?;
                     self.gauge(&vfs);
                 }
-                next.map_or(Stage::Done, Stage::Index)
+                next.map_or(Stage::Snapshots, Stage::Index)
             }
+            Stage::Snapshots => match self.reseal_snapshots(&mut pass.resealing)? {
+                Resealed::Some(bytes) => {
+                    pass.sealed_bytes += bytes;
+                    Stage::Snapshots
+                }
+                Resealed::All => Stage::Done,
+                Resealed::Changed if pass.begun == AGAIN => Stage::Done,
+                Resealed::Changed => {
+                    pass.begun += 1;
+                    Stage::Content((0, 0))
+                }
+            },
             Stage::Done => Stage::Done,
         };
         pass.at = next;

@@ -150,6 +150,18 @@ impl<'a> Sealer<'a> {
         Ok(BlockRef { segment: open.id, index, len: plain.len() as u32, epoch, birth: self.revision, hash })
     }
 
+    /// Begins another segment where so much would not fit in the one that is being filled; says whether that has blocks.
+    pub(crate) fn make_room(&mut self, blocks: usize, sealed_bytes: usize) -> Result<bool, StoreError> {
+        let full = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.blocks.len() + blocks > SEGMENT_BLOCKS || open.len + sealed_bytes > SEGMENT_SIZE);
+        if full {
+            self.write_behind()?;
+        }
+        Ok(self.open.is_some())
+    }
+
     /// Has another thread write the full segment, after the one before is written.
     fn write_behind(&mut self) -> Result<(), StoreError> {
         self.await_writing()?;

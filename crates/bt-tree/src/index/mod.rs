@@ -21,6 +21,7 @@ mod node;
 mod page;
 mod path;
 mod remove;
+mod rewrite;
 mod scan;
 mod seal;
 mod slot;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 pub(crate) use node::LEVELS;
 pub use node::Node;
 pub use page::{KEY_SIZE, NODE_VERSION, PAGE_SIZE as NODE_SIZE, VALUE_SIZE};
+pub use rewrite::load_node;
 pub use scan::{NodeVisit, Walk};
 pub use tree::Tree;
 

@@ -7,12 +7,14 @@
 //! * A reference that dies is either *released* (its block dies, unless it is counted) or, when the newest
 //!   snapshot is not older than the reference, *kept* in that snapshot's dead list.
 //! * Index blocks written by a commit enter the accounts in the next one, because their number is known only once
-//!   they are written; until then the newest head lists them.
+//!   they are written; until then the newest head lists them. Nodes of snapshots that are sealed anew are accounted for
+//!   at once.
 //! * [`Zone::freeze`] leaves no death unaccounted: what it returns is a whole state.
 
 mod account;
 mod dead;
 mod rekey;
+mod reseal;
 mod snapshot;
 
 use std::ops::ControlFlow;
@@ -22,6 +24,7 @@ use bt_base::{Revision, SegmentId};
 
 pub use account::Account;
 pub use rekey::{OldKeys, OldLeaves};
+pub use reseal::{MovedBlocks, OldBlocks, Renames, Resealing, SealNode, Snapshots};
 pub use snapshot::{SnapshotRecord, SnapshotState};
 
 use crate::block::BlockRef;
@@ -89,7 +92,8 @@ impl Zone {
         }
     }
 
-    /// The zone at a head: its root (reference and level), its revision and the index segments it added.
+    /// The zone at a head: its root (reference and level), its revision and the index segments it added, of which some
+    /// may have accounts.
     pub fn open(
         source: &dyn NodeSource,
         root: (BlockRef, u8),
@@ -107,6 +111,11 @@ impl Zone {
             has_counts: false,
         };
         zone.newest_snapshot = zone.find_newest_snapshot(source)?;
+        for summary in std::mem::take(&mut zone.unaccounted) {
+            if zone.account(source, &summary.id)?.is_none() {
+                zone.unaccounted.push(summary);
+            }
+        }
         zone.tree.scan(source, Key::counts().as_bytes(), &mut |key, _| {
             zone.has_counts = matches!(parse_key(key), Ok(KeyKind::Count(..)));
             ControlFlow::Break(())

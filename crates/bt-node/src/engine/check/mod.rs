@@ -34,6 +34,7 @@ use bt_store::{Containers, SegmentInfo, Storage, StoreError};
 use bt_tree::SignedHead;
 use bt_tree::check::{Flaw, References, StateSummary, check_state};
 use bt_tree::index::Tree;
+use bt_tree::schema::Key;
 use bt_tree::zone::SnapshotState;
 
 use super::{BlockSource, Engine, Pin, log};
@@ -250,8 +251,11 @@ impl<'a> Check<'a> {
         let (rights, containers) = (identity.rights.clone(), self.containers.clone());
         let source = BlockSource::new(tree, zone, rights, containers, NODE_CACHE_BYTES, 0);
         let mut references = References::new();
-        references.add_unaccounted(head.added.iter().filter(|added| added.index_blocks));
         let newest = Tree::open(root, head.root_level);
+        // Those of snapshots that were sealed anew have accounts already.
+        let is_accounted = |id| matches!(newest.get(&source, Key::account(id).as_bytes(), |_| ()), Ok(Some(())));
+        let index_segments = head.added.iter().filter(|added| added.index_blocks);
+        references.add_unaccounted(index_segments.filter(|added| !is_accounted(&added.id)));
         let summary = self.check_tree(&source, &newest, None, &mut references)?;
         self.report.inodes = summary.inodes;
         self.entrances = summary.entrances.iter().map(|(_, zone)| *zone).collect();

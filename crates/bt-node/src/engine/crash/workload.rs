@@ -606,7 +606,7 @@ impl<'a> Driver<'a> {
     /// What is under earlier keys is sealed anew.
     fn rekey(&mut self) -> Result<()> {
         let mut background = BackgroundRekey::default();
-        for _ in 0..self.random.below(4) {
+        for _ in 0..self.random.below(7) {
             self.engine.rekey_in_background(&mut background)?;
         }
         Ok(())

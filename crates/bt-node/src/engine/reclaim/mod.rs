@@ -297,7 +297,7 @@ impl Engine {
     }
 
     /// Drops segments that nothing names, which a crash left; says how many.
-    fn drop_leftovers(&self) -> Result<usize> {
+    pub(super) fn drop_leftovers(&self) -> Result<usize> {
         let flushing = self.flushing();
         if flushing.pins > 0 || flushing.previous_root.is_none() {
             return Ok(0);

@@ -1,12 +1,16 @@
 //! What is sealed under the newest key, and what stays as it is.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bt_tree::Rights;
 
 use crate::control::report::RekeyReport;
 use crate::engine::rekey::BackgroundRekey;
-use crate::engine::testing::{ROOT, TestZone, go_on, noise, principal};
+use crate::engine::testing::{ROOT, TestZone, go_on, noise, open, principal};
+use crate::options::Compression;
+use crate::system::CLOCK_AHEAD;
 
 /// A zone with content of all kinds, whose reader was revoked.
 fn revoked() -> (TestZone, Vec<(u64, Vec<u8>)>) {
@@ -103,17 +107,202 @@ fn the_background_comes_to_the_end_while_files_change() {
     zone.expect_clean();
 }
 
+/// What a snapshot shows: the content of each file by name.
+type Shown = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn shown(zone: &TestZone, snapshot: &str) -> Shown {
+    let records = zone.engine.snapshot_records().unwrap();
+    let (_, record) = records.iter().find(|(name, _)| name == snapshot.as_bytes()).unwrap();
+    let (tree, source) = (record.tree(), &zone.engine.source);
+    let mut names = Vec::new();
+    bt_vfs::view::list(&tree, source, ROOT, 0, &mut |listed| {
+        names.push((listed.name.to_vec(), listed.inode));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let content = |inode| {
+        let mut out = vec![0; bt_vfs::view::inode(&tree, source, inode).unwrap().size as usize];
+        assert_eq!(zone.engine.read_frozen(&tree, inode, 0, &mut out).unwrap(), out.len());
+        out
+    };
+    names.into_iter().map(|(name, inode)| (name, content(inode))).collect()
+}
+
+/// A zone with three snapshots, of which the last is from after the revocation, and what they show.
+fn with_snapshots() -> (TestZone, Vec<(u64, Vec<u8>)>, Vec<(&'static str, Shown)>) {
+    let zone = TestZone::with(Some(Compression::Lz4));
+    let reader = principal(7);
+    zone.grant(&reader, Rights::Read);
+    let mut files: Vec<(u64, Vec<u8>)> = Vec::new();
+    for i in 0..30_u64 {
+        let content = noise((i * i * 311) as usize + 1, i + 1);
+        files.push((zone.file(ROOT, &format!("file{i}"), &content), content));
+        zone.engine.commit().unwrap();
+    }
+    zone.file(ROOT, "text", "the same again and again ".repeat(9000).as_bytes());
+    let copy = zone.file(ROOT, "copy", b"");
+    let (from, content) = files.last().unwrap().clone();
+    zone.share(from, copy, content.len() as u64);
+    files.push((copy, content));
+    CLOCK_AHEAD.set(10);
+    zone.engine.create_snapshot(b"one").unwrap();
+    // Blocks in the middle of runs die, others stay; a shared one loses one of its two places.
+    for i in (5..30).step_by(2) {
+        let middle = noise(9000, i as u64 + 100);
+        let (inode, content) = &mut files[i];
+        let at = content.len() / 3;
+        zone.engine.write_file(*inode, at as u64, &middle, false).unwrap();
+        content.resize(content.len().max(at + 9000), 0);
+        content[at..at + 9000].copy_from_slice(&middle);
+    }
+    for gone in ["file0", "file8", "copy"] {
+        zone.remove(ROOT, gone);
+    }
+    zone.engine.commit().unwrap();
+    CLOCK_AHEAD.set(20);
+    zone.engine.create_snapshot(b"two").unwrap();
+    zone.remove(ROOT, "file12");
+    zone.remove(ROOT, "file29");
+    zone.revoke(&reader);
+    zone.file(ROOT, "new", &noise(100_000, 999));
+    zone.engine.create_snapshot(b"three").unwrap();
+    let kept = files.iter().enumerate().filter(|(i, _)| ![0, 8, 12, 29, 30].contains(i));
+    let files = kept.map(|(_, file)| file.clone()).collect();
+    let shows = ["one", "two", "three"].map(|name| (name, shown(&zone, name))).to_vec();
+    (zone, files, shows)
+}
+
+#[track_caller]
+fn show_the_same(zone: &TestZone, snapshots: &[(&str, Shown)]) {
+    for (name, before) in snapshots {
+        assert!(shown(zone, name) == *before, "snapshot {name} changed");
+    }
+}
+
+/// Whatever is stored, nothing of it opens with a key from before the newest epoch.
+#[track_caller]
+fn nothing_stored_is_old(zone: &TestZone) {
+    let epoch = zone.engine.source.epoch();
+    let old: Vec<_> = zone.engine.containers.segments().into_iter().filter(|info| info.epoch < epoch).collect();
+    assert!(old.is_empty(), "{} segments of {epoch}: {old:?}", old.len());
+}
+
 #[test]
-fn what_snapshots_need_is_told_and_goes_with_them() {
-    let (zone, files) = revoked();
-    zone.engine.create_snapshot(b"kept").unwrap();
+fn snapshots_are_sealed_anew_and_show_what_they_showed() {
+    let (zone, files, snapshots) = with_snapshots();
+    let live = zone.engine.live_bytes().unwrap();
+    let changes = zone.engine.diff("one", Some("three"), &mut go_on).unwrap();
+    let since = zone.engine.diff("two", None, &mut go_on).unwrap();
+    zone.expect_clean();
     let report = rekey(&zone);
-    assert!(report.left_bytes > 0, "the snapshot holds old blocks");
-    assert_eq!(report.snapshots, ["kept"]);
+    assert_eq!((report.epoch, report.left_segments, report.left_bytes), (3, 0, 0));
+    nothing_stored_is_old(&zone);
+    show_the_same(&zone, &snapshots);
     same(&zone, &files);
     zone.expect_clean();
-    zone.delete_snapshot(b"kept");
-    assert_eq!(rekey(&zone).left_bytes, 0);
+    let grown = zone.engine.live_bytes().unwrap();
+    assert!(grown < 2 * live, "snapshots share what they shared: {live} bytes, then {grown}");
+    assert_eq!(zone.engine.diff("one", Some("three"), &mut go_on).unwrap(), changes);
+    assert_eq!(zone.engine.diff("two", None, &mut go_on).unwrap(), since);
+    let mut zone = zone.reopen();
+    assert_eq!(rekey(&zone).sealed_bytes, 0, "there is nothing to do a second time");
+    for gone in ["two", "three", "one"] {
+        show_the_same(&zone, &snapshots.iter().filter(|(name, _)| *name == gone).cloned().collect::<Vec<_>>());
+        zone.delete_snapshot(gone.as_bytes());
+        zone.expect_clean();
+        zone = zone.reopen();
+        zone.expect_clean();
+    }
+    same(&zone, &files);
+}
+
+/// A zone of which each step seals little.
+fn in_small_steps(mut zone: TestZone) -> TestZone {
+    let limits = &mut Arc::get_mut(&mut zone.engine).unwrap().limits;
+    (limits.reseal_bytes, limits.reseal_nodes) = (200_000, 2);
+    zone
+}
+
+#[test]
+fn a_crash_among_the_snapshots_leaves_a_whole_state_and_less_to_do() {
+    let (zone, files, snapshots) = with_snapshots();
+    zone.engine.commit().unwrap();
+    let (mut stop, mut left) = (3, u64::MAX);
+    loop {
+        let storage = zone.storage.deep_copy();
+        let crashed = TestZone { engine: open(&storage).unwrap(), storage, root: principal(1) };
+        let crashed = in_small_steps(crashed);
+        let mut steps = 0;
+        let ended = crashed.engine.rekey(true, &mut |_| {
+            steps += 1;
+            if steps > stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let is_whole = ended.is_ok();
+        let crashed = crashed.crash();
+        crashed.expect_clean();
+        show_the_same(&crashed, &snapshots);
+        same(&crashed, &files);
+        let still = crashed.engine.rekey(false, &mut go_on).unwrap().left_bytes;
+        assert!(still <= left, "after {stop} steps {still} bytes are left, before {left}");
+        left = still;
+        assert_eq!(rekey(&crashed).left_bytes, 0);
+        nothing_stored_is_old(&crashed);
+        show_the_same(&crashed, &snapshots);
+        crashed.expect_clean();
+        if is_whole {
+            break;
+        }
+        stop += 3;
+    }
+    assert!(stop > 12, "there were steps among the snapshots");
+}
+
+#[test]
+fn what_changes_between_the_steps_is_no_hindrance() {
+    let (zone, files, mut snapshots) = with_snapshots();
+    let zone = in_small_steps(zone);
+    let (from, content) = files.last().unwrap().clone();
+    let mut step = 0;
+    let report = zone.engine.rekey(true, &mut |_| {
+        step += 1;
+        if step % 3 == 1 {
+            let copy = zone.file(ROOT, &format!("copy{step}"), b"");
+            zone.share(from, copy, content.len() as u64);
+        }
+        match step {
+            5 => drop(zone.engine.create_snapshot(b"four").unwrap()),
+            // Its deletion stays unfinished.
+            8 => {
+                let mut vfs = zone.engine.write();
+                vfs.begin_snapshot_delete(&zone.engine.source, b"two").unwrap();
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(report.unwrap().left_bytes, 0);
+    assert!(step > 12);
+    snapshots.remove(1);
+    show_the_same(&zone, &snapshots);
+    same(&zone, &files);
+    zone.expect_clean();
+    for name in ["one", "four", "three"] {
+        zone.delete_snapshot(name.as_bytes());
+        zone.expect_clean();
+    }
+}
+
+/// A step that is void: the present got a reference to an old block after it was gone through.
+#[test]
+fn a_block_that_the_present_still_has_is_not_taken_from_it() {
+    let (zone, files, snapshots) = with_snapshots();
+    let mut resealing = bt_tree::zone::Resealing::new(zone.engine.source.epoch());
+    let before = zone.engine.live_bytes().unwrap();
+    for _ in 0..3 {
+        assert!(matches!(zone.engine.reseal_snapshots(&mut resealing).unwrap(), super::Resealed::Changed));
+    }
+    assert!(zone.engine.live_bytes().unwrap() < before + before / 4);
+    show_the_same(&zone, &snapshots);
     same(&zone, &files);
     zone.expect_clean();
 }
