@@ -74,24 +74,38 @@ impl Engine {
         let failed = |error: EngineError| error.into_failure("sealing under the newest key");
         let mut pass = Pass::new(self.source.epoch());
         if now {
-            self.obey().map_err(failed)?;
-            pass = Pass::new(self.source.epoch());
             self.commit_for_space().map_err(failed)?;
-            let total =
-                self.read().old_keys(&self.source, pass.epoch).map_err(|error| failed(error.into()))?.live_bytes;
-            while !matches!(pass.at, Stage::Done) {
-                let done = pass.sealed_bytes.min(total);
-                if progress(Progress { done, total, what: "bytes".into() }).is_break() {
-                    return Err(Failure::interrupted());
+            for _ in 0..AGAIN {
+                pass = Pass { sealed_bytes: pass.sealed_bytes, ..Pass::new(self.source.epoch()) };
+                self.rekey_all(&mut pass, progress)?;
+                // The nodes that the first head replaces die in its own accounts, those of the accounts with the second.
+                self.commit_for_space().map_err(failed)?;
+                let left = self.read().old_keys(&self.source, self.source.epoch());
+                if left.map_err(|error| failed(error.into()))?.segments == 0 {
+                    break;
                 }
-                self.rekey_step(&mut pass).map_err(failed)?;
+                // Something was shared from where the pass had not been yet, or there is another epoch.
             }
-            // The nodes that the first replaces die in its own accounts, those of the accounts with the second.
-            self.commit_for_space().map_err(failed)?;
             while self.drop_leftovers().map_err(failed)? > 0 {}
+            pass.epoch = self.source.epoch();
         }
         let (left_segments, left_bytes) = self.stored_before(pass.epoch);
         Ok(RekeyReport { epoch: pass.epoch, sealed_bytes: pass.sealed_bytes, left_segments, left_bytes })
+    }
+
+    /// Takes all steps of a pass.
+    fn rekey_all(&self, pass: &mut Pass, progress: OnProgress<'_>) -> std::result::Result<(), Failure> {
+        let failed = |error: EngineError| error.into_failure("sealing under the newest key");
+        let left = self.read().old_keys(&self.source, pass.epoch).map_err(|error| failed(error.into()))?;
+        let total = pass.sealed_bytes + left.live_bytes;
+        while !matches!(pass.at, Stage::Done) {
+            let done = pass.sealed_bytes.min(total);
+            if progress(Progress { done, total, what: "bytes".into() }).is_break() {
+                return Err(Failure::interrupted());
+            }
+            self.rekey_step(pass).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Segments on the disk that earlier keys open, needed or not, and their bytes.

@@ -80,10 +80,9 @@ impl MountedTree {
         match self.place(node)? {
             Place::Live(spot) => spot.zone.inode(spot.inode).map_err(errno),
             Place::Snapshots(spot) => Ok(snapshots_inode(&spot)),
-            Place::Frozen(spot, snapshot) => {
-                let tree = frozen(&spot, snapshot)?;
-                view::inode(&tree, &spot.zone.source, spot.inode).map_err(|error| errno(error.into()))
-            }
+            Place::Frozen(spot, snapshot) => in_frozen(&spot, snapshot, |tree| {
+                view::inode(tree, &spot.zone.source, spot.inode).map_err(|error| errno(error.into()))
+            }),
         }
     }
 
@@ -98,12 +97,13 @@ impl MountedTree {
     }
 
     fn lookup_frozen(&self, spot: &Spot<'_>, snapshot: u64, name: &[u8]) -> Result<Entry> {
-        let tree = frozen(spot, snapshot)?;
         let source = &spot.zone.source;
-        let found = view::name(&tree, source, spot.inode, name).map_err(|error| errno(error.into()))?;
-        let Some(found) = found else { return Ok(absent()) };
-        let inode = view::inode(&tree, source, found.inode).map_err(|error| errno(error.into()))?;
-        Ok(entry(spot.node(found.inode), &inode))
+        in_frozen(spot, snapshot, |tree| {
+            let found = view::name(tree, source, spot.inode, name).map_err(|error| errno(error.into()))?;
+            let Some(found) = found else { return Ok(absent()) };
+            let inode = view::inode(tree, source, found.inode).map_err(|error| errno(error.into()))?;
+            Ok(entry(spot.node(found.inode), &inode))
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the operation has this many parts")]
@@ -164,7 +164,7 @@ impl MountedTree {
         plus: bool,
         sink: &mut dyn DirSink,
     ) -> Result<()> {
-        let tree = frozen(spot, snapshot)?;
+        let tree = frozen(spot, snapshot)?.tree();
         let source = &spot.zone.source;
         view::list(&tree, source, spot.inode, offset, &mut |listed| {
             let node = spot.node(listed.inode);
@@ -221,10 +221,24 @@ fn snapshots(spot: &Spot<'_>) -> Result<Vec<(Vec<u8>, SnapshotRecord)>> {
     spot.zone.snapshot_records().map_err(errno)
 }
 
-fn frozen(spot: &Spot<'_>, snapshot: u64) -> Result<Tree> {
+fn frozen(spot: &Spot<'_>, snapshot: u64) -> Result<SnapshotRecord> {
     let all = snapshots(spot)?;
     let found = all.iter().find(|(_, record)| record.number == snapshot);
-    found.map(|(_, record)| record.tree()).ok_or(Errno::ESTALE)
+    found.map(|(_, record)| *record).ok_or(Errno::ESTALE)
+}
+
+/// Works in a snapshot; once more where it was sealed anew meanwhile: its blocks have other names then, and those that
+/// were looked for may be gone.
+fn in_frozen<T>(spot: &Spot<'_>, snapshot: u64, mut run: impl FnMut(&Tree) -> Result<T>) -> Result<T> {
+    let before = frozen(spot, snapshot)?;
+    let first = run(&before.tree());
+    if first.is_ok() {
+        return first;
+    }
+    match frozen(spot, snapshot)? {
+        after if after.root == before.root => first,
+        after => run(&after.tree()),
+    }
 }
 
 /// A directory or link was read: its access time may have to follow.
@@ -299,11 +313,10 @@ impl FileSystem for MountedTree {
                 Ok(target)
             }
             Place::Snapshots(_) => Err(Errno::EINVAL),
-            Place::Frozen(spot, snapshot) => {
-                let tree = frozen(&spot, snapshot)?;
-                let target = view::inline(&tree, &spot.zone.source, spot.inode);
+            Place::Frozen(spot, snapshot) => in_frozen(&spot, snapshot, |tree| {
+                let target = view::inline(tree, &spot.zone.source, spot.inode);
                 target.map_err(|error| errno(error.into()))?.ok_or(Errno::EINVAL)
-            }
+            }),
         }
     }
 
@@ -371,8 +384,7 @@ impl FileSystem for MountedTree {
             Place::Live(spot) => spot.zone.read_file(spot.inode, offset, out).map_err(errno),
             Place::Snapshots(_) => Err(Errno::EISDIR),
             Place::Frozen(spot, snapshot) => {
-                let tree = frozen(&spot, snapshot)?;
-                spot.zone.read_frozen(&tree, spot.inode, offset, out).map_err(errno)
+                in_frozen(&spot, snapshot, |tree| spot.zone.read_frozen(tree, spot.inode, offset, out).map_err(errno))
             }
         })
     }
@@ -437,11 +449,10 @@ impl FileSystem for MountedTree {
         match self.place(node)? {
             Place::Live(spot) => spot.zone.attribute(spot.inode, name).map_err(errno),
             Place::Snapshots(_) => Err(Errno::ENODATA),
-            Place::Frozen(spot, snapshot) => {
-                let tree = frozen(&spot, snapshot)?;
-                let value = view::attribute(&tree, &spot.zone.source, spot.inode, name);
+            Place::Frozen(spot, snapshot) => in_frozen(&spot, snapshot, |tree| {
+                let value = view::attribute(tree, &spot.zone.source, spot.inode, name);
                 value.map_err(|error| errno(error.into()))?.ok_or(Errno::ENODATA)
-            }
+            }),
         }
     }
 
@@ -449,10 +460,9 @@ impl FileSystem for MountedTree {
         let names = match self.place(node)? {
             Place::Live(spot) => spot.zone.attribute_names(spot.inode).map_err(errno)?,
             Place::Snapshots(_) => Vec::new(),
-            Place::Frozen(spot, snapshot) => {
-                let tree = frozen(&spot, snapshot)?;
-                view::attribute_names(&tree, &spot.zone.source, spot.inode).map_err(|error| errno(error.into()))?
-            }
+            Place::Frozen(spot, snapshot) => in_frozen(&spot, snapshot, |tree| {
+                view::attribute_names(tree, &spot.zone.source, spot.inode).map_err(|error| errno(error.into()))
+            })?,
         };
         let mut out = Vec::new();
         for name in names {
@@ -526,11 +536,10 @@ impl FileSystem for MountedTree {
         match self.place(node)? {
             Place::Live(spot) => self.seek(&spot, offset, what),
             Place::Snapshots(_) => Err(Errno::EISDIR),
-            Place::Frozen(spot, snapshot) => {
-                let tree = frozen(&spot, snapshot)?;
-                bt_vfs::seek_tree(&tree, &spot.zone.source, spot.inode, offset, what)
+            Place::Frozen(spot, snapshot) => in_frozen(&spot, snapshot, |tree| {
+                bt_vfs::seek_tree(tree, &spot.zone.source, spot.inode, offset, what)
                     .map_err(|error| errno(error.into()))
-            }
+            }),
         }
     }
 

@@ -271,6 +271,8 @@ fn what_changes_between_the_steps_is_no_hindrance() {
         }
         match step {
             5 => drop(zone.engine.create_snapshot(b"four").unwrap()),
+            // And then there is another epoch.
+            6 => zone.grant(&principal(9), Rights::Read),
             // Its deletion stays unfinished.
             8 => {
                 let mut vfs = zone.engine.write();
@@ -280,7 +282,9 @@ fn what_changes_between_the_steps_is_no_hindrance() {
         }
         ControlFlow::Continue(())
     });
-    assert_eq!(report.unwrap().left_bytes, 0);
+    let report = report.unwrap();
+    assert_eq!((report.epoch, report.left_bytes), (4, 0));
+    nothing_stored_is_old(&zone);
     assert!(step > 12);
     snapshots.remove(1);
     show_the_same(&zone, &snapshots);
