@@ -127,11 +127,16 @@ fn rights_change_under_a_mount() {
     scene.fine(&["share", "mnt", "--with", "bob", "--write"]);
     assert_eq!(epoch(&scene), 2);
     fs::write(scene.path("mnt/file"), "while").unwrap();
+    let large: Vec<u8> = (0..60_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(scene.path("mnt/large"), &large).unwrap();
+    scene.fine(&["snapshot", "create", "mnt", "kept"]);
     scene.fine(&["revoke", "mnt", "--from", &bob]);
     assert_eq!(epoch(&scene), 3);
     fs::write(scene.path("mnt/file"), "after").unwrap();
     let said = scene.fine(&["rekey", "mnt", "--now"]);
     assert!(said.ends_with("nothing is left under earlier keys\n"), "{said}");
+    assert_eq!(fs::read_to_string(scene.path("mnt/.snapshots/kept/file")).unwrap(), "while");
+    assert!(fs::read(scene.path("mnt/.snapshots/kept/large")).unwrap() == large);
     let log = scene.json(&["log", "mnt"]);
     assert!(log["heads"].as_array().unwrap().iter().any(|head| head["epoch"] == 3), "{log}");
     assert!(scene.fine(&["log", "mnt", "--last", "2"]).contains("earlier heads are kept"));
@@ -139,6 +144,30 @@ fn rights_change_under_a_mount() {
     scene.fine(&["check", "tree"]);
     scene.fine(&["mount", "tree", "mnt"]);
     assert_eq!(fs::read_to_string(scene.path("mnt/file")).unwrap(), "after");
+}
+
+#[test]
+fn figures_are_of_the_zones_that_are_open_and_say_so() {
+    let scene = Scene::new();
+    scene.person("bob");
+    scene.fine(&["mount", "tree", "mnt"]);
+    fs::create_dir(scene.path("mnt/below")).unwrap();
+    for name in ["one", "two", "three"] {
+        fs::write(scene.path("mnt/below").join(name), [7; 20_000]).unwrap();
+    }
+    scene.fine(&["share", "mnt", "/below", "--with", "bob", "--read"]);
+    scene.fine(&["sync", "mnt"]);
+    let status = scene.json(&["status", "mnt"]);
+    // Two roots, the directory that the zone is entered through, and the files.
+    assert_eq!((&status["open_zones"], &status["inodes"]), (&Value::from(1), &Value::from(6)), "{status}");
+    let segments = scene.fine(&["inspect", "segment", "mnt"]);
+    assert!(segments.contains(" zones/") && segments.contains(" containers/"), "{segments}");
+    scene.fine(&["unmount", "mnt"]);
+    let said = scene.fine(&["status", "tree"]);
+    assert!(said.contains("1, 0 of them open; what is in the other 1 is not counted here"), "{said}");
+    let output = scene.output(&["snapshot", "create", "tree", "one"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("the zones below it (1) are not part of them"), "{said}");
 }
 
 /// A node whose key is lost for good: the root admits another, or works on itself.

@@ -1,7 +1,9 @@
 //! Answering requests.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use bt_base::SegmentId;
 use bt_tree::schema::ROOT_INODE;
 use bt_tree::zone::SnapshotRecord;
 use bt_vfs::Refusal;
@@ -25,9 +27,9 @@ impl Service for Node {
                 Ok(Response::Diff(self.engine.diff(&from, to.as_deref(), progress)?))
             }
             Request::InspectHead => Ok(Response::Head(Box::new(self.engine.inspect_head()?))),
-            Request::InspectSegment { id } => Ok(Response::Segments(self.engine.inspect_segments(id.as_ref())?)),
+            Request::InspectSegment { id } => self.inspect_segments(id.as_ref()),
             Request::InspectBlock { segment, index } => {
-                Ok(Response::Block(Box::new(self.engine.inspect_block(&segment, index)?)))
+                Ok(Response::Block(Box::new(self.zone_with(&segment).inspect_block(&segment, index)?)))
             }
             Request::Reclaim { all } => Ok(Response::Reclaimed(self.zones.reclaim(all, progress)?)),
             Request::AccessShow { path } => self.show_access(&path),
@@ -47,6 +49,25 @@ impl Service for Node {
     }
 }
 
+/// Figures of several zones.
+#[derive(Default)]
+struct Sums {
+    inodes: u64,
+    snapshots: u64,
+    space: Space,
+    dirty_bytes: u64,
+    journal_bytes: u64,
+    journal_capacity_bytes: u64,
+}
+
+/// Why a zone takes no more changes, where one does not.
+fn stopped(open: &[(u32, Arc<Engine>)]) -> Option<String> {
+    open.iter().find_map(|(slot, zone)| match (zone.stopped()?, slot) {
+        (why, 0) => Some(why.to_owned()),
+        (why, _) => Some(format!("zone {}: {why}", zone.identity.zone().short())),
+    })
+}
+
 fn failed(what: &str) -> impl Fn(EngineError) -> Failure {
     move |error| error.into_failure(what)
 }
@@ -55,11 +76,9 @@ impl Node {
     fn status(&self) -> Result<StatusReport, Failure> {
         let engine = &self.engine;
         let (identity, node) = (&engine.identity, self.zones.node());
-        let (capacity_bytes, available_bytes) = self.zones.room();
-        let usage = engine.containers.usage();
         let state = engine.state();
-        let snapshots = engine.snapshot_records().map_err(failed("listing snapshots"))?;
-        let live = engine.live_bytes().map_err(failed("reading the accounts"))?;
+        let open = self.zones.open_zones();
+        let sums = self.sums(&open)?;
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -67,28 +86,60 @@ impl Node {
             tree: *node.tree(),
             zone: identity.zone(),
             zones: self.zones.slots().len() as u64,
-            open_zones: self.zones.open_zones().len() as u64 - 1,
+            open_zones: open.len() as u64 - 1,
             node: node.principal(),
             node_key: node.key.status(),
             mount: self.mount.lock().expect("no panic under this lock").clone(),
-            read_only: engine.stopped().map(str::to_owned),
+            read_only: stopped(&open),
             revision: state.revision,
             committed: state.committed,
             epoch: engine.source.epoch(),
-            inodes: engine.inode_count(),
-            snapshots: snapshots.len() as u64,
-            space: Space {
-                capacity_bytes,
-                available_bytes,
-                live_bytes: live,
-                dead_bytes: usage.segment_bytes.saturating_sub(live),
-                segments: usage.segments,
-                containers: usage.containers,
-            },
-            dirty_bytes: engine.dirty_memory() as u64,
-            journal_bytes: state.journal_bytes,
-            journal_capacity_bytes: state.journal_capacity_bytes,
+            inodes: sums.inodes,
+            snapshots: sums.snapshots,
+            space: sums.space,
+            dirty_bytes: sums.dirty_bytes,
+            journal_bytes: sums.journal_bytes,
+            journal_capacity_bytes: sums.journal_capacity_bytes,
         })
+    }
+
+    /// What all open zones have together.
+    fn sums(&self, open: &[(u32, Arc<Engine>)]) -> Result<Sums, Failure> {
+        let (capacity_bytes, available_bytes) = self.zones.room();
+        let mut sums = Sums { space: Space { capacity_bytes, available_bytes, ..Space::default() }, ..Sums::default() };
+        for (_, zone) in open {
+            let (usage, state) = (zone.containers.usage(), zone.state());
+            let live = zone.live_bytes().map_err(failed("reading the accounts"))?;
+            sums.inodes += zone.inode_count();
+            sums.snapshots += zone.snapshot_records().map_err(failed("listing snapshots"))?.len() as u64;
+            sums.space.live_bytes += live;
+            sums.space.dead_bytes += usage.segment_bytes.saturating_sub(live);
+            sums.space.segments += usage.segments;
+            sums.space.containers += usage.containers;
+            sums.dirty_bytes += zone.dirty_memory() as u64;
+            sums.journal_bytes += state.journal_bytes;
+            sums.journal_capacity_bytes += state.journal_capacity_bytes;
+        }
+        Ok(sums)
+    }
+
+    /// Segments that are stored in the zones that are open; with an id, the one that has it.
+    fn inspect_segments(&self, id: Option<&SegmentId>) -> Result<Response, Failure> {
+        if let Some(id) = id {
+            return Ok(Response::Segments(self.zone_with(id).inspect_segments(Some(id))?));
+        }
+        let mut segments = Vec::new();
+        for (_, zone) in self.zones.open_zones() {
+            segments.extend(zone.inspect_segments(None)?);
+        }
+        Ok(Response::Segments(segments))
+    }
+
+    /// The open zone that a segment is stored in; the one at the top where none has it.
+    fn zone_with(&self, segment: &SegmentId) -> Arc<Engine> {
+        let open = self.zones.open_zones().into_iter().map(|(_, zone)| zone);
+        let mut having = open.filter(|zone| zone.containers.contains(segment));
+        having.next().unwrap_or_else(|| self.engine.clone())
     }
 
     fn sync(&self) -> Result<Response, Failure> {

@@ -24,14 +24,14 @@ pub struct Inspect {
 
 #[derive(Debug, Subcommand)]
 enum InspectCommand {
-    /// Show the newest head and its stored copies
+    /// Show the newest head of the zone at the top, and its stored copies
     Head {
         /// The node's directory, or the mount point
         dir: PathBuf,
         #[command(flatten)]
         output: OutputOption,
     },
-    /// Show one segment, or list all
+    /// Show one segment, or list all of the zones that are open
     Segment {
         /// The node's directory, or the mount point
         dir: PathBuf,

@@ -1,14 +1,14 @@
 //! `bt snapshot`: makes, lists, deletes and compares snapshots.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bt_node::control::report::{Change, DiffReport, SnapshotInfo};
-use bt_node::control::{Request, Response};
+use bt_node::control::{Failure, Request, Response};
 use clap::Subcommand;
 
 use crate::arguments::OutputOption;
 use crate::output::{note, show, table};
-use crate::target::{ask, unexpected};
+use crate::target::{Target, ask, unexpected};
 use crate::units::{bytes, time};
 use crate::{Outcome, mounts};
 
@@ -23,7 +23,7 @@ pub struct Snapshot {
 
 #[derive(Debug, Subcommand)]
 enum SnapshotCommand {
-    /// Keep the tree as it is now under a name
+    /// Keep the zone at the top as it is now under a name
     Create {
         /// The node's directory, or the mount point
         dir: PathBuf,
@@ -64,15 +64,23 @@ pub fn run(arguments: &Snapshot) -> Outcome {
     match &arguments.command {
         SnapshotCommand::Create { dir, name, output } => {
             mounts::write_out(dir)?;
-            match ask(dir, true, Request::SnapshotCreate { name: name.clone() })? {
-                Response::SnapshotCreated(info) => show(output.output, &info, |info| list(std::slice::from_ref(info))),
-                other => Err(unexpected(&other).into()),
+            let (answer, zones) = ask_with_zones(dir, true, Request::SnapshotCreate { name: name.clone() })?;
+            match answer {
+                Response::SnapshotCreated(info) => show(output.output, &info, |info| list(std::slice::from_ref(info)))?,
+                other => return Err(unexpected(&other).into()),
             }
+            note_zones(zones);
+            Ok(())
         }
-        SnapshotCommand::List { dir, output } => match ask(dir, false, Request::SnapshotList)? {
-            Response::Snapshots(snapshots) => show(output.output, &snapshots, |snapshots| list(snapshots)),
-            other => Err(unexpected(&other).into()),
-        },
+        SnapshotCommand::List { dir, output } => {
+            let (answer, zones) = ask_with_zones(dir, false, Request::SnapshotList)?;
+            match answer {
+                Response::Snapshots(snapshots) => show(output.output, &snapshots, |snapshots| list(snapshots))?,
+                other => return Err(unexpected(&other).into()),
+            }
+            note_zones(zones);
+            Ok(())
+        }
         SnapshotCommand::Delete { dir, name } => {
             match ask(dir, true, Request::SnapshotDelete { name: name.clone() })? {
                 Response::Done => Ok(()),
@@ -91,6 +99,26 @@ pub fn run(arguments: &Snapshot) -> Outcome {
                 other => Err(unexpected(&other).into()),
             }
         }
+    }
+}
+
+/// The answer to a request, and how many zones there are below the top.
+fn ask_with_zones(dir: &Path, write: bool, request: Request) -> Result<(Response, u64), Failure> {
+    let mut target = Target::find(dir, write)?;
+    let answer = target.call(request);
+    let status = target.call(Request::Status);
+    let closed = target.close();
+    let zones = match status {
+        Ok(Response::Status(status)) => status.zones,
+        _ => 0,
+    };
+    let answer = answer?;
+    closed.map(|()| (answer, zones))
+}
+
+fn note_zones(zones: u64) {
+    if zones > 0 {
+        note(&format!("note: snapshots are of the zone at the top; the zones below it ({zones}) are not part of them"));
     }
 }
 

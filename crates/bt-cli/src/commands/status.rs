@@ -34,6 +34,15 @@ pub fn run(arguments: &Status) -> Outcome {
     if failed { Err(End::problems_shown()) } else { Ok(()) }
 }
 
+/// How many zones there are below the top, and which of them the figures are of.
+fn zones(status: &StatusReport) -> String {
+    let (all, open) = (status.zones, status.open_zones);
+    match all - open.min(all) {
+        0 => all.to_string(),
+        closed => format!("{all}, {open} of them open; what is in the other {closed} is not counted here"),
+    }
+}
+
 fn text(status: &StatusReport) -> String {
     let space = &status.space;
     let mount = match &status.mount {
@@ -57,7 +66,7 @@ fn text(status: &StatusReport) -> String {
         ("mounted", mount),
         ("revision", format!("{}, committed {}, epoch {}", status.revision, time(status.committed), status.epoch)),
         ("inodes", status.inodes.to_string()),
-        ("zones below", format!("{}, {} of them open", status.zones, status.open_zones)),
+        ("zones below", zones(status)),
         ("snapshots", status.snapshots.to_string()),
         ("space", format!("{} available of {}", bytes(space.available_bytes), bytes(space.capacity_bytes))),
         (

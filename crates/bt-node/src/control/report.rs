@@ -16,11 +16,11 @@ pub struct StatusReport {
     pub dir: String,
     /// The tree.
     pub tree: TreeId,
-    /// The zone at the top, which the figures below are of.
+    /// The zone at the top, which revision and epoch are of.
     pub zone: ZoneId,
     /// Zones below the top in the node's directory.
     pub zones: u64,
-    /// Those of them that are open.
+    /// Those of them that are open: they count, with the one at the top, in all figures below.
     pub open_zones: u64,
     /// The principal of the node.
     pub node: PrincipalId,
@@ -28,7 +28,7 @@ pub struct StatusReport {
     pub node_key: NodeKeyStatus,
     /// The mount, when there is one.
     pub mount: Option<MountStatus>,
-    /// Why the zone takes no more writes, when it does not.
+    /// Why a zone takes no more writes, when one does not.
     pub read_only: Option<String>,
     /// The newest durable head.
     pub revision: Revision,
@@ -87,7 +87,7 @@ pub struct MountStatus {
     pub allow_other: bool,
 }
 
-/// Where the bytes of a zone are.
+/// Where the bytes of the open zones are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {
     /// What the zone could hold in all, in bytes.
