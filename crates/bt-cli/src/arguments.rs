@@ -4,8 +4,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    access, bench, check, completions, init, inspect, log, man, mount, node, principal, reclaim, rekey, revoke, root,
-    share, snapshot, status, sync, unmount, whoami,
+    access, app, bench, check, completions, init, inspect, log, man, mount, node, principal, reclaim, rekey, revoke,
+    root, share, snapshot, status, sync, unmount, whoami,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Revoke(revoke::Revoke),
     Access(access::Access),
     Rekey(rekey::Rekey),
+    App(app::App),
     Log(log::Log),
     Principal(principal::Principal),
     Root(root::Root),

@@ -10,6 +10,7 @@
 //! not there; no core dump ever holds a key.
 
 pub mod arguments;
+pub mod authoring;
 mod background;
 mod commands;
 mod detach;

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod access;
+pub(crate) mod app;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Access(arguments) => access::run(&arguments),
         Command::Rekey(arguments) => rekey::run(&arguments),
+        Command::App(arguments) => app::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Principal(arguments) => principal::run(&arguments),
         Command::Root(arguments) => root::run(&arguments),

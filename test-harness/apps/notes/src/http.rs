@@ -1,4 +1,5 @@
-//! Requests and answers over `wasi:http`, as plain values.
+//! Requests and answers over `wasi:http`, as plain values. Not every app needs all of it.
+#![allow(dead_code)]
 
 use std::io::{Read, Write};
 
