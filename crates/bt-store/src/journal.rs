@@ -167,6 +167,21 @@ impl JournalFile {
         Ok(offset)
     }
 
+    /// Overwrites all of the ring with zeros; refused while something in it is needed. A failure is final, as with
+    /// [`JournalFile::append`]. Nobody may append meanwhile.
+    pub fn erase(&self) -> Result<()> {
+        let size = {
+            let ring = self.ring();
+            ring.check()?;
+            if ring.used() > 0 {
+                return Err(StoreError::refused(self.file.name(), format!("{} bytes of it are needed", ring.used())));
+            }
+            ring.size
+        };
+        self.file.zero_fill(0, size).map_err(|error| self.fail(error))?;
+        self.sync()
+    }
+
     /// Reads `len` bytes at `offset`.
     pub fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
         let size = self.size();

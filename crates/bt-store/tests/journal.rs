@@ -234,3 +234,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_journal_that_nobody_needs_is_overwritten() {
+    let storage = MemoryStorage::new();
+    let journal = new_journal(&storage, 8);
+    journal.append_sync(&batch(1, 3)).unwrap();
+    let error = journal.erase().unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+    assert_eq!(recover(&journal, 0, 1), [1]);
+    journal.release_up_to(3 * PAGE).unwrap();
+    journal.erase().unwrap();
+    assert_eq!(journal.read_at(0, 8 * PAGE as usize).unwrap(), vec![0; 8 * PAGE as usize]);
+    assert_eq!(journal.append_sync(&batch(2, 3)).unwrap(), 3 * PAGE, "it goes on where it was");
+}

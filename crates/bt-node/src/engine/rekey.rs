@@ -5,6 +5,8 @@
 //! under the newest key, in small steps that ordinary commits make durable. A crash, or an interruption, leaves a whole
 //! state and less to do. In the background a step is taken now and then; `bt rekey --now` takes them all.
 //!
+//! At the end the journal is overwritten, where records from before lie.
+//!
 //! What the present and a snapshot shared, each has for itself afterwards; snapshots share among themselves what they
 //! did before (`snapshots`).
 
@@ -86,6 +88,7 @@ impl Engine {
                 }
                 // Something was shared from where the pass had not been yet, or there is another epoch.
             }
+            self.erase_journal().map_err(failed)?;
             while self.drop_leftovers().map_err(failed)? > 0 {}
             pass.epoch = self.source.epoch();
         }
@@ -135,6 +138,8 @@ impl Engine {
             return Err(error);
         }
         if matches!(pass.at, Stage::Done) {
+            self.erase_journal()?;
+            let pass = background.pass.take().expect("it just ended");
             tracing::info!(
                 epoch,
                 bytes = pass.sealed_bytes,

@@ -79,12 +79,16 @@ impl Engine {
         }
         self.check_writable()?;
         let mut flushing = self.flushing();
-        let rights = self.identity.rights.now();
-        let access = rights.access.clone();
+        self.renew_epoch(journal, &mut flushing)
+    }
+
+    /// Publishes a new epoch for those who may read now.
+    fn renew_epoch(&self, journal: &mut Journal, flushing: &mut Flushing) -> Result<()> {
         self.stop_on_error(self.check_may_write(now()))?;
+        let access = self.identity.rights.now().access.clone();
         let next = self.next_epoch(&access)?;
         self.stop_on_error(self.check_size("epochs", next.bytes.len(), true))?;
-        self.begin_epoch(journal, &mut flushing, access, next)
+        self.begin_epoch(journal, flushing, access, next)
     }
 
     /// Whether these records, if they count, end the right to write of the principal of this process.
@@ -126,17 +130,25 @@ impl Engine {
         }
         let mut journal = self.lock_journal();
         let mut flushing = self.flushing();
-        let before = self.identity.rights.now();
-        let Appended { access, revoked, only_takes } = self.verified(&before.access, records)?;
-        let after = before.under(access.clone());
-        let loses_write = before.may_write(now()) && !after.may_write(now());
-        if loses_write && !self.read_only && self.read().is_changed() {
-            self.commit_locked(&mut flushing, None)?;
+        let mut before = self.identity.rights.now();
+        if !self.read_only && before.may_write(now()) {
+            self.check_writable()?;
         }
+        let Appended { access, revoked, only_takes } = self.verified(&before.access, records)?;
+        let loses_write = before.may_write(now()) && !before.under(access.clone()).may_write(now());
+        if loses_write && !self.read_only && self.read().is_changed() {
+            match before.needs_epoch(now()) {
+                true => self.renew_epoch(&mut journal, &mut flushing)?,
+                false => self.commit_locked(&mut flushing, None).map(drop)?,
+            }
+            before = self.identity.rights.now();
+        }
+        let after = before.under(access.clone());
         for (principal, last) in revoked {
             self.check_last_head(&flushing, loses_write && principal == self.identity.node.principal(), last)?;
         }
-        let writes = !self.read_only && after.may_write(now());
+        // A zone whose right was over before stays stopped: the keys follow when it is opened again.
+        let writes = !self.read_only && self.stopped().is_none() && after.may_write(now());
         let has_same_readers = access.has_same_rights_since(&before.access.newest())? && !after.needs_epoch(now());
         let next = if writes && !has_same_readers { Some(self.next_epoch(&access)?) } else { None };
         let bytes = access.to_bytes();
@@ -232,6 +244,20 @@ impl Engine {
         }
         let file = self.journal_file.as_ref().expect("a writable zone has a journal");
         self.stop_on_error(file.resume(offset, offset).map_err(EngineError::from))
+    }
+
+    /// Ends the journal and overwrites it: it holds what was synced under earlier keys.
+    pub(super) fn erase_journal(&self) -> Result<()> {
+        self.obey()?;
+        let mut journal = self.lock_journal();
+        let mut flushing = self.flushing();
+        self.check_writable()?;
+        // Neither of the two newest heads may name it: each may be what a crash leaves.
+        for _ in 0..2 {
+            self.stop_on_error(self.commit_without_journal(&mut journal, &mut flushing))?;
+        }
+        let file = self.journal_file.as_ref().expect("a writable zone has a journal");
+        self.stop_on_error(file.erase().map_err(EngineError::from))
     }
 
     /// Replaces a file of the zone's records, at need with the room that is held back for a full disk.

@@ -161,6 +161,7 @@ fn with_snapshots() -> (TestZone, Vec<(u64, Vec<u8>)>, Vec<(&'static str, Shown)
     zone.engine.commit().unwrap();
     CLOCK_AHEAD.set(20);
     zone.engine.create_snapshot(b"two").unwrap();
+    zone.engine.sync_file(Some(zone.file(ROOT, "text", b"in the journal"))).unwrap();
     zone.remove(ROOT, "file12");
     zone.remove(ROOT, "file29");
     zone.revoke(&reader);
@@ -185,6 +186,8 @@ fn nothing_stored_is_old(zone: &TestZone) {
     let epoch = zone.engine.source.epoch();
     let old: Vec<_> = zone.engine.containers.segments().into_iter().filter(|info| info.epoch < epoch).collect();
     assert!(old.is_empty(), "{} segments of {epoch}: {old:?}", old.len());
+    let journal = crate::identity::read(&zone.storage, &zone.engine.identity.layout.journal()).unwrap();
+    assert!(journal.iter().all(|byte| *byte == 0), "the journal holds something");
 }
 
 #[test]
@@ -204,7 +207,9 @@ fn snapshots_are_sealed_anew_and_show_what_they_showed() {
     assert!(grown < 2 * live, "snapshots share what they shared: {live} bytes, then {grown}");
     assert_eq!(zone.engine.diff("one", Some("three"), &mut go_on).unwrap(), changes);
     assert_eq!(zone.engine.diff("two", None, &mut go_on).unwrap(), since);
-    let mut zone = zone.reopen();
+    zone.engine.sync_file(Some(zone.file(ROOT, "text", b"it goes on"))).unwrap();
+    let mut zone = zone.crash();
+    assert_eq!(zone.content(zone.engine.lookup(ROOT, b"text").unwrap().unwrap().0)[..10], *b"it goes on");
     assert_eq!(rekey(&zone).sealed_bytes, 0, "there is nothing to do a second time");
     for gone in ["two", "three", "one"] {
         show_the_same(&zone, &snapshots.iter().filter(|(name, _)| *name == gone).cloned().collect::<Vec<_>>());

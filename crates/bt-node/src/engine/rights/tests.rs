@@ -548,3 +548,36 @@ fn a_revocation_that_ends_writing_here_is_known_before_it_counts() {
     assert!(!zone.engine.would_end_writing(&signed(&zone.root, &other)), "it is another's right");
     assert!(!zone.engine.would_end_writing(&signed(&other, &*node)), "it does not count");
 }
+
+#[test]
+fn the_last_commit_before_a_right_ends_is_under_no_key_of_one_whose_right_ended_before() {
+    let zone = TestZone::new();
+    let (node, guest) = (zone.engine.identity.node.who.clone(), principal(7));
+    let grant = Action::Grant { principal: *guest.credential(), rights: Level::Read, until: Some(ahead(50)) };
+    zone.decide(&zone.root, grant).unwrap();
+    CLOCK_AHEAD.set(100);
+    zone.file(ROOT, "file", b"not for the guest");
+    let outdated = zone.decide(&zone.root, revocation(&*node, zone.last_head()));
+    assert!(matches!(outdated, Err(EngineError::OutdatedHead)), "a head followed: {outdated:?}");
+    assert_eq!(head(&zone).epoch, 3, "the guest has the key of epoch 2");
+    zone.decide(&zone.root, revocation(&*node, zone.last_head())).unwrap();
+    assert!(zone.engine.stopped().is_some());
+}
+
+#[test]
+fn a_grant_that_comes_after_the_end_counts_when_the_zone_is_opened_again() {
+    let zone = TestZone::new();
+    let node = zone.engine.identity.node.who.clone();
+    let inode = zone.file(ROOT, "file", b"content");
+    zone.engine.commit().unwrap();
+    zone.decide(&zone.root, revocation(&*node, zone.last_head())).unwrap();
+    let before = head(&zone).revision;
+    let grant = Action::Grant { principal: *node.credential(), rights: Level::Write, until: None };
+    zone.decide(&zone.root, grant).unwrap();
+    assert_eq!(head(&zone).revision, before, "a zone that stopped publishes nothing");
+    assert!(zone.engine.write_file(inode, 0, b"x", false).is_err());
+    let zone = zone.crash();
+    zone.file(ROOT, "file", b"CONTENT");
+    zone.engine.commit().unwrap();
+    zone.reopen().expect_clean();
+}
