@@ -307,7 +307,16 @@ struct Resealed<'a> {
     /// An inode with the same change time in both states, older than this, was not written to between them.
     settled: Timestamp,
     /// The inode last asked for: extents of one follow each other.
-    last: Option<(u64, bool)>,
+    last: Option<(u64, Touched)>,
+}
+
+/// Whether an inode was written to between two states, by its change time.
+#[derive(Clone, Copy)]
+enum Touched {
+    No,
+    /// It was changed in the moment in which the older state was taken.
+    Perhaps,
+    Yes,
 }
 
 impl Resealed<'_> {
@@ -321,20 +330,47 @@ impl Resealed<'_> {
         let (Ok(KeyKind::Extent(inode, _)), Some(before), Some(after)) = (parse_key(key), before, after) else {
             return Ok(false);
         };
-        let shape = |extent: Extent| extent.slots.map(|slot| slot.map(|slot| (slot.block.len, slot.compression)));
-        Ok(shape(Extent::decode(before)?) == shape(Extent::decode(after)?) && self.is_untouched(inode))
+        let (before, after) = (Extent::decode(before)?, Extent::decode(after)?);
+        let shape = |extent: &Extent| extent.slots.map(|slot| slot.map(|slot| (slot.block.len, slot.compression)));
+        if shape(&before) != shape(&after) {
+            return Ok(false);
+        }
+        Ok(match self.touched(inode) {
+            Touched::No => true,
+            Touched::Perhaps => self.has_same_blocks(&before, &after),
+            Touched::Yes => false,
+        })
     }
 
-    fn is_untouched(&mut self, inode: u64) -> bool {
-        if let Some((last, untouched)) = self.last
+    fn touched(&mut self, inode: u64) -> Touched {
+        if let Some((last, touched)) = self.last
             && last == inode
         {
-            return untouched;
+            return touched;
         }
         let [old, new] = self.trees.map(|tree| view::inode(tree, self.source, inode));
-        let untouched = matches!((old, new), (Ok(old), Ok(new)) if old.ctime == new.ctime && old.ctime < self.settled);
-        self.last = Some((inode, untouched));
-        untouched
+        let touched = match (old, new) {
+            (Ok(old), Ok(new)) if old.ctime != new.ctime => Touched::Yes,
+            (Ok(old), Ok(_)) if old.ctime < self.settled => Touched::No,
+            (Ok(_), Ok(_)) => Touched::Perhaps,
+            _ => Touched::Yes,
+        };
+        self.last = Some((inode, touched));
+        touched
+    }
+
+    /// Compares the blocks of two extents of one shape; those that cannot be read differ.
+    fn has_same_blocks(&self, before: &Extent, after: &Extent) -> bool {
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let mut pairs = before.slots.iter().flatten().zip(after.slots.iter().flatten());
+        pairs.all(|(before, after)| {
+            let mut is_read = || {
+                self.source
+                    .open_block(&before.block, &mut one)
+                    .and_then(|()| self.source.open_block(&after.block, &mut other))
+            };
+            before.block == after.block || is_read().is_ok() && one == other
+        })
     }
 }
 
