@@ -20,8 +20,6 @@ pub const ROOTS: usize = 64;
 pub const OPEN_FILES: usize = 256;
 /// The most entries of a directory in one reply.
 pub const DIRECTORY_ENTRIES: usize = 1024;
-/// How long a client may keep a call waiting in all, beside what it earns by moving bytes.
-pub const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that earn a client another second of waiting.
 pub const CLIENT_RATE: usize = 16 << 10;
 /// How long a process may take to let go of a call that was ended, before it is killed.
@@ -44,3 +42,29 @@ pub const COMPONENT_SIZE: usize = 64 << 20;
 pub const CODE_SIZE: u64 = 1 << 30;
 /// Bytes that the code cache may have; the oldest is removed first.
 pub const CACHE_SIZE: u64 = 2 << 30;
+/// Bytes that are read from a channel at a time, at least.
+pub const READ_BUFFER: usize = 16 << 10;
+/// Parts of a response that wait for the client.
+pub const RESPONSE_PARTS: usize = 4;
+/// Bytes of a guest's own stack.
+pub const GUEST_STACK: usize = 512 << 10;
+/// Bytes of the stack that a guest and what it calls of its host share.
+pub const HOST_STACK: usize = 2 << 20;
+/// Linear memories of one call; a component rarely has more than one.
+pub const MEMORIES: u32 = 4;
+/// Tables of one call.
+pub const TABLES: u32 = 8;
+/// How long a guest runs before others have their turn.
+pub const TURN: Duration = Duration::from_millis(10);
+/// Bytes that wait to be sent before whoever sends more has to wait.
+pub const SEND_BUFFER: usize = 256 << 10;
+/// Bytes of a body or a file that are asked for at a time.
+pub const READ_AHEAD: usize = 256 << 10;
+/// Bytes that a guest may write to a stream at a time.
+pub const WRITE_SIZE: usize = 64 << 10;
+/// Bytes that are sent of what a guest says when it fails.
+pub const FAILURE_SIZE: usize = 4 << 10;
+/// The longest name of a file, in bytes.
+pub const NAME_SIZE: usize = 255;
+/// Files that the process of an app may have open: a channel for each call, and a few more.
+pub const OPEN_CHANNELS: u64 = 65_536;

@@ -24,6 +24,8 @@ pub struct Limits {
     pub instances: u32,
     /// How long a call may take.
     pub time: Duration,
+    /// How long a client may keep a call waiting in all, beside a second for each 16 KiB that it sent or took.
+    pub patience: Duration,
     /// Calls at a time.
     pub calls: u32,
     /// Bytes of a response's body.
@@ -41,6 +43,7 @@ impl Default for Limits {
             table_elements: 100_000,
             instances: 64,
             time: Duration::from_secs(30),
+            patience: Duration::from_secs(30),
             calls: 64,
             response: 1 << 30,
             output: 1 << 20,

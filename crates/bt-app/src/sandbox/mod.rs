@@ -1,0 +1,64 @@
+//! What the processes of this crate take from themselves before they look at anything that others made.
+//!
+//! No files but the three that they were started with; no file system (landlock); no sockets, programs, processes or
+//! anything else of the kernel beyond threads, memory and what is open (seccomp); no way to more rights; gone when the node
+//! is gone. What is refused fails with EPERM, so that code which can do without does.
+
+mod filter;
+
+use std::io;
+
+use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior, set_parent_process_death_signal,
+    setrlimit,
+};
+use rustix::thread::set_no_new_privs;
+
+use crate::internal::trusted;
+use crate::limits::{CODE_SIZE, OPEN_CHANNELS};
+
+pub use filter::forbid_new_code;
+
+/// What a process is for, and so what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Running an app.
+    App,
+    /// Compiling a component.
+    Compile,
+}
+
+/// Confines this process. It must have one thread only.
+///
+/// # Errors
+/// When something cannot be taken away: the process must end then.
+pub fn enter(role: Role) -> io::Result<()> {
+    trusted::close_files()?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    set_no_new_privs(true)?;
+    limit(Resource::Core, 0)?;
+    match role {
+        Role::App => limit(Resource::Nofile, OPEN_CHANNELS)?,
+        Role::Compile => limit(Resource::Fsize, CODE_SIZE)?,
+    }
+    leave_file_system().map_err(io::Error::other)?;
+    filter::apply()
+}
+
+/// Lowers a limit for good. One that is lower already stays.
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let most = getrlimit(resource).maximum.map_or(most, |maximum| most.min(maximum));
+    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// As much as this kernel can: the filter of system calls stands beside it.
+fn leave_file_system() -> Result<(), landlock::RulesetError> {
+    let newest = ABI::V6;
+    let ruleset = Ruleset::default()
+        .handle_access(AccessFs::from_all(newest))?
+        .handle_access(AccessNet::from_all(newest))?
+        .scope(Scope::from_all(newest))?;
+    ruleset.create()?.restrict_self().map(drop)
+}
