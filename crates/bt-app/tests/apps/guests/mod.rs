@@ -45,11 +45,11 @@ fn component(text: &str, world: &str) -> Vec<u8> {
     }
     let package = resolve.push_file(manifest.join("tests/apps/guests/world.wit")).expect("the world can be read");
     let world = resolve.select_world(&[package], Some(world)).expect("there is such a world");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the module can be described");
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.encode())
+        .and_then(|mut encoder| encoder.encode())
         .expect("a component")
 }
