@@ -87,7 +87,7 @@ impl Tpm {
         let (answer, answered) = mpsc::sync_channel(1);
         let job = Box::new(move |owner: &mut Owner| {
             owner.connection = None;
-            drop(answer.send(()));
+            let _ = answer.send(());
         });
         let jobs = self.jobs.as_ref().expect("it is there until this is dropped");
         if jobs.try_send(job).is_ok() {

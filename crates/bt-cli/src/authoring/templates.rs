@@ -32,8 +32,11 @@ macro_rules! folder {
     };
 }
 
+/// Paths in a folder, and what is in those files.
+type Files = &'static [(&'static str, &'static str)];
+
 /// All there are.
-const FOLDERS: &[(Language, Template, &[(&str, &str)])] = &[
+const FOLDERS: &[(Language, Template, Files)] = &[
     (Language::Rust, Template::Http, folder!("rust-http", ["app.toml", "Cargo.toml", "src/lib.rs", "src/http.rs"])),
     (Language::Rust, Template::Job, folder!("rust-job", ["app.toml", "Cargo.toml", "src/main.rs"])),
     (Language::Rust, Template::Watch, folder!("rust-watch", ["app.toml", "Cargo.toml", "src/main.rs"])),
