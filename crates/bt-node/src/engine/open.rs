@@ -166,6 +166,12 @@ impl Engine {
 
     /// Commits everything and marks the journal as not needed.
     pub(crate) fn close(&self) -> std::result::Result<(), Failure> {
+        let closed = self.close_in_order();
+        self.tell_unkept();
+        closed
+    }
+
+    fn close_in_order(&self) -> std::result::Result<(), Failure> {
         if self.read_only {
             return Ok(());
         }

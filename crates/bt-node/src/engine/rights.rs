@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// Whether something has to be done before the next write: a new epoch, or no write at all.
-    fn is_outdated(&self) -> bool {
+    pub(super) fn is_outdated(&self) -> bool {
         let (rights, now) = (self.identity.rights.now(), now());
         rights.needs_epoch(now) || !rights.may_write(now)
     }

@@ -45,8 +45,7 @@ fn component(text: &str, world: &str) -> Vec<u8> {
     }
     let package = resolve.push_file(manifest.join("tests/apps/guests/world.wit")).expect("the world can be read");
     let world = resolve.select_world(&[package], Some(world)).expect("there is such a world");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .expect("the module can be described");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the module can be described");
     ComponentEncoder::default()
         .validate(true)
         .module(&module)

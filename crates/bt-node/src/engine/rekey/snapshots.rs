@@ -1,8 +1,8 @@
 //! Sealing anew what snapshots hold under earlier keys; how is told in `bt_tree::zone::Resealing`.
 //!
-//! A step holds flushes and commits back, since the segments that it writes count only with the next head. Operations go
-//! on: they neither see snapshots change nor change what only snapshots have. One that deletes a snapshot meanwhile, or a
-//! reference of the present to an old block, makes the step void; nothing of it stays then.
+//! A step writes its segments while operations, flushes and commits go on; a pin keeps what it reads and what it wrote.
+//! Then, between two commits, all names change at once. What came in between makes the step void: a snapshot that is
+//! being deleted, a reference of the present to an old block, another epoch. Nothing of it stays then.
 
 use bt_base::limits::TAG_SIZE;
 use bt_tree::SegmentSummary;
@@ -10,8 +10,8 @@ use bt_tree::index::IndexError;
 use bt_tree::schema::Death;
 use bt_tree::zone::{MovedBlocks, OldBlocks, Renames, Resealing, SnapshotRecord, SnapshotState, ZoneError};
 
+use super::super::Engine;
 use super::super::sealer::Sealer;
-use super::super::{Engine, Flushing};
 use crate::error::{EngineError, Result};
 
 /// What is sealed where a block is missing, so that its neighbors do not become one run.
@@ -27,9 +27,12 @@ pub(super) enum Resealed {
     Changed,
 }
 
+/// Snapshots by name.
+pub(super) type NamedSnapshots = Vec<(Vec<u8>, SnapshotRecord)>;
+
 /// What a step wrote.
-struct Step {
-    segments: Vec<SegmentSummary>,
+pub(super) struct Step {
+    pub(super) segments: Vec<SegmentSummary>,
     fillers: Vec<Death>,
     renames: Renames,
 }
@@ -38,16 +41,27 @@ impl Engine {
     /// One step of sealing what snapshots hold anew.
     pub(super) fn reseal_snapshots(&self, resealing: &mut Resealing) -> Result<Resealed> {
         self.obey()?;
-        let mut flushing = self.flushing();
         if self.read().zone().snapshots(&self.source)?.is_empty() {
             return Ok(Resealed::All);
         }
-        // What died in the present is on the lists of the snapshots after this.
-        self.commit_locked(&mut flushing, None)?;
+        let _pin = {
+            let mut flushing = self.flushing();
+            // What died in the present is on the lists of the snapshots after this.
+            self.commit_locked(&mut flushing, None)?;
+            self.pin(&mut flushing)
+        };
+        let epoch = self.source.epoch();
         let Some(snapshots) = self.ready_snapshots()? else { return Ok(Resealed::Changed) };
-        let Some(step) = self.write_step(&mut flushing, resealing, &snapshots)? else { return Ok(Resealed::All) };
+        let Some(step) = self.write_step(resealing, &snapshots)? else { return Ok(Resealed::All) };
+        self.take_step(step, epoch)
+    }
+
+    /// Makes a step count, unless something came in between.
+    pub(super) fn take_step(&self, step: Step, epoch: u32) -> Result<Resealed> {
         let Step { segments, fillers, renames } = step;
-        let renamed = {
+        let mut flushing = self.flushing();
+        let is_current = self.source.epoch() == epoch && !self.is_outdated();
+        let renamed = is_current && {
             let mut vfs = self.write();
             let renamed = self.guard(vfs.rename_blocks(&self.source, &segments, &fillers, &renames))?;
             self.gauge(&vfs);
@@ -67,7 +81,7 @@ impl Engine {
     }
 
     /// All snapshots, the newest first; none while one is being deleted, of which this does a part.
-    fn ready_snapshots(&self) -> Result<Option<Vec<(Vec<u8>, SnapshotRecord)>>> {
+    pub(super) fn ready_snapshots(&self) -> Result<Option<NamedSnapshots>> {
         let mut all = self.read().zone().snapshots(&self.source)?;
         if let Some((name, _)) = all.iter().find(|(_, record)| record.state == SnapshotState::Deleting) {
             let mut vfs = self.write();
@@ -80,9 +94,8 @@ impl Engine {
     }
 
     /// Seals blocks and nodes anew; nothing names them yet. None when nothing is left to do.
-    fn write_step(
+    pub(super) fn write_step(
         &self,
-        flushing: &mut Flushing,
         resealing: &mut Resealing,
         snapshots: &[(Vec<u8>, SnapshotRecord)],
     ) -> Result<Option<Step>> {
@@ -94,7 +107,7 @@ impl Engine {
         drop(present);
         let zone = self.identity.zone();
         let sealer = |is_index| Sealer::new(&self.source, &self.containers, &self.ids, zone, revision, is_index);
-        let (mut data, mut nodes) = (sealer(false).with_memory(std::mem::take(&mut flushing.memory)), sealer(true));
+        let (mut data, mut nodes) = (sealer(false), sealer(true));
         let mut write = || -> Result<Step> {
             let (moved, fillers) = self.seal_moved(&mut data, &old)?;
             let mut seal = |node: &bt_tree::index::Node| {
@@ -110,7 +123,6 @@ impl Engine {
             data.abandon();
             nodes.abandon();
         }
-        flushing.memory = data.into_memory();
         let step = match written {
             // What cannot be read is left as it is; what cannot be written stops the zone.
             Err(error) if is_of_writing(&error) => self.stop_unless_full(Err(error)),

@@ -301,6 +301,41 @@ fn what_changes_between_the_steps_is_no_hindrance() {
     }
 }
 
+/// A step of which something changed after it was written.
+#[test]
+fn a_step_that_something_came_in_between_is_void() {
+    for between in [0, 1, 2] {
+        let (zone, files, snapshots) = with_snapshots();
+        let zone = in_small_steps(zone);
+        let (mut pass, mut index) = (super::Pass::new(zone.engine.source.epoch()), 0);
+        while !matches!(pass.at, super::Stage::Snapshots) {
+            zone.engine.rekey_step(&mut pass).unwrap();
+            index += 1;
+        }
+        assert!(index > 1);
+        zone.engine.commit_for_space().unwrap();
+        let all = zone.engine.ready_snapshots().unwrap().unwrap();
+        let epoch = zone.engine.source.epoch();
+        let step = zone.engine.write_step(&mut pass.resealing, &all).unwrap().unwrap();
+        let written: Vec<_> = step.segments.iter().map(|summary| summary.id).collect();
+        match between {
+            0 => zone.grant(&principal(9), Rights::Read),
+            1 => zone.engine.write().begin_snapshot_delete(&zone.engine.source, b"one").unwrap(),
+            _ => {}
+        }
+        let taken = zone.engine.take_step(step, epoch).unwrap();
+        assert_eq!(matches!(taken, super::Resealed::Changed), between < 2);
+        assert!(written.iter().all(|id| zone.engine.containers.contains(id) == (between == 2)));
+        let left = if between == 1 { &snapshots[1..] } else { &snapshots[..] };
+        show_the_same(&zone, left);
+        zone.expect_clean();
+        assert_eq!(rekey(&zone).left_bytes, 0);
+        show_the_same(&zone, left);
+        same(&zone, &files);
+        zone.expect_clean();
+    }
+}
+
 /// A step that is void: the present got a reference to an old block after it was gone through.
 #[test]
 fn a_block_that_the_present_still_has_is_not_taken_from_it() {

@@ -512,7 +512,9 @@ fn what_comes_after_the_right_to_write_ended_is_told_by_name() {
     assert!(zone.engine.sync_file(Some(inode)).is_err());
     assert_eq!(zone.engine.tell_unkept(), ["/below/kept"]);
     assert_eq!(zone.engine.tell_unkept(), [""; 0], "each is told once");
+    assert!(zone.engine.write_file(inode, 0, b"later", false).is_err());
     assert!(zone.engine.close().is_err(), "unmounting says that something is lost");
+    assert_eq!(zone.engine.tell_unkept(), [""; 0], "it was told when the zone was closed");
     let zone = zone.crash();
     assert_eq!(zone.content(inode), b"kept");
     let mut read_only = TestZone { engine: open_as(&zone.storage, &writer).unwrap(), ..zone };
