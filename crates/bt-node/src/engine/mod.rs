@@ -2,6 +2,7 @@
 //!
 //! # Locks, in the order in which they are taken
 //!
+//! 0. `rekeying`: one pass, or step of one, that seals what is old under the newest key.
 //! 1. `journal`: one journal batch at a time; whoever waits for it finds the work done (group commit).
 //! 2. `flushing`: one flush or commit at a time.
 //! 3. `vfs`: the state. Reading operations share it. Nobody syncs, seals or waits for a commit under it.
@@ -106,6 +107,8 @@ pub(crate) struct Engine {
     gate: Gate,
     /// Why nothing is written any more.
     stopped: OnceLock<String>,
+    /// Taken by who seals under the newest key: two passes would make each other's steps void.
+    rekeying: Mutex<()>,
     /// Files with changes that are not kept, of which nobody was told.
     unkept: Mutex<BTreeSet<u64>>,
     progress: Mutex<Progress>,

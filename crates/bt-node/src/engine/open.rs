@@ -131,6 +131,7 @@ impl Engine {
             space: SpaceGauge::default(),
             gate: Gate::default(),
             stopped: OnceLock::new(),
+            rekeying: Mutex::default(),
             unkept: Mutex::default(),
             progress: Mutex::new(Progress::default()),
             wake: Condvar::new(),

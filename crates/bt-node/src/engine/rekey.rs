@@ -15,6 +15,7 @@ mod snapshots;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
 use bt_tree::schema::Slot;
 use bt_tree::zone::Resealing;
@@ -76,6 +77,8 @@ impl Engine {
         let failed = |error: EngineError| error.into_failure("sealing under the newest key");
         let mut pass = Pass::new(self.source.epoch());
         if now {
+            // What one that panicked left is whole.
+            let _turn = self.rekeying.lock().unwrap_or_else(PoisonError::into_inner);
             self.commit_for_space().map_err(failed)?;
             for _ in 0..AGAIN {
                 pass = Pass { sealed_bytes: pass.sealed_bytes, ..Pass::new(self.source.epoch()) };
@@ -121,7 +124,8 @@ impl Engine {
     /// One step in the background; true when there is more to do at once.
     pub(super) fn rekey_in_background(&self, background: &mut BackgroundRekey) -> Result<()> {
         let epoch = self.source.epoch();
-        if background.settled == epoch || epoch <= 1 {
+        let turn = self.rekeying.try_lock();
+        if background.settled == epoch || epoch <= 1 || turn.is_err() {
             return Ok(());
         }
         let pass = match background.pass.take().filter(|pass| pass.epoch == epoch) {

@@ -301,6 +301,23 @@ fn what_changes_between_the_steps_is_no_hindrance() {
     }
 }
 
+#[test]
+fn the_background_leaves_a_pass_alone() {
+    let (zone, ..) = with_snapshots();
+    let zone = in_small_steps(zone);
+    let mut background = BackgroundRekey::default();
+    let report = zone.engine.rekey(true, &mut |_| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| zone.engine.rekey_in_background(&mut background).unwrap());
+        });
+        assert!(background.pass.is_none(), "it waits");
+        ControlFlow::Continue(())
+    });
+    assert_eq!(report.unwrap().left_bytes, 0);
+    zone.engine.rekey_in_background(&mut background).unwrap();
+    assert_eq!(background.settled, 3);
+}
+
 /// A step of which something changed after it was written.
 #[test]
 fn a_step_that_something_came_in_between_is_void() {
