@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`AppProcess`], [`CodeCache`] (`node/`) | the node: starts processes, calls them, holds them to the rules |
 //! | `internal/app.rs`, `internal/guest/` | the process of an app: wasmtime, WASI over the channel of the call |
+//! | `outgoing/`, `internal/outgoing.rs` | a process beside that of an app which may reach other hosts: it alone has sockets |
 //! | `internal/compile.rs` | a process for each compilation, the only one with a compiler |
 //!
 //! The processes are this program again ([`internal::run`]), with nothing of the node in them: no environment, no open files,
@@ -26,6 +27,7 @@ pub mod internal;
 pub mod limits;
 pub mod node;
 pub mod options;
+pub mod outgoing;
 mod packets;
 pub mod path;
 pub mod protocol;
@@ -36,5 +38,6 @@ pub mod services;
 pub use error::{AppError, GuestFailure};
 pub use node::{AppProcess, Code, CodeCache, ProcessOptions};
 pub use options::{Entry, Limits, Program};
+pub use outgoing::OutgoingRule;
 pub use response::{BodyError, RequestBody, Response, ResponseBody};
 pub use services::{OutputStream, Services};

@@ -68,3 +68,11 @@ pub const FAILURE_SIZE: usize = 4 << 10;
 pub const NAME_SIZE: usize = 255;
 /// Files that the process of an app may have open: a channel for each call, and a few more.
 pub const OPEN_CHANNELS: u64 = 65_536;
+/// Requests to other hosts that an app may have under way.
+pub const OUTGOING_REQUESTS: usize = 256;
+/// Addresses of a name that are tried.
+pub const OUTGOING_ADDRESSES: usize = 4;
+/// How long it may take until another host is connected.
+pub const CONNECT_TIME: Duration = Duration::from_secs(15);
+/// How long another host may take until its answer begins, unless the guest says less or more.
+pub const ANSWER_TIME: Duration = Duration::from_secs(600);

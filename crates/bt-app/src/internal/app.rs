@@ -19,6 +19,8 @@ use crate::{packets, sandbox};
 pub(super) fn run() -> Result<(), String> {
     sandbox::enter(sandbox::Role::App).map_err(|error| format!("the process cannot be confined: {error}"))?;
     let control = io::stdin().as_fd().try_clone_to_owned().map_err(text)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(text)?;
+    let entered = runtime.enter();
     let app = match load(&control) {
         Ok(app) => app,
         Err(mut why) => {
@@ -26,7 +28,7 @@ pub(super) fn run() -> Result<(), String> {
             return answer(&control, &FromProcess::Failed(why));
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(text)?;
+    drop(entered);
     sandbox::forbid_new_code().map_err(text)?;
     answer(&control, &FromProcess::Ready)?;
     runtime.block_on(serve(control, app)).map_err(text)
@@ -45,7 +47,8 @@ fn text(error: impl ToString) -> String {
 fn load(control: &OwnedFd) -> Result<Arc<App>, String> {
     let mut buffer = vec![0; CONTROL_SIZE];
     let (length, file) = packets::receive(control, &mut buffer).map_err(text)?;
-    let ToProcess::Load { version, limits, entry } = postcard::from_bytes(&buffer[..length]).map_err(text)? else {
+    let ToProcess::Load { version, limits, entry, outgoing } = postcard::from_bytes(&buffer[..length]).map_err(text)?
+    else {
         return Err("the first message is not what to load".to_owned());
     };
     if version != VERSION {
@@ -56,7 +59,16 @@ fn load(control: &OwnedFd) -> Result<Arc<App>, String> {
     let component = trusted::component(&engine, &code).map_err(|error| format!("{error:#}"))?;
     // Takes a file in memory, which cannot be made later.
     component.initialize_copy_on_write_image().map_err(|error| format!("{error:#}"))?;
-    App::new(&engine, &component, entry, limits).map_err(|error| format!("{error:#}"))
+    let outgoing = if outgoing { Some(connected(control).map_err(text)?) } else { None };
+    App::new(&engine, &component, entry, limits, outgoing).map_err(|error| format!("{error:#}"))
+}
+
+/// Takes the socket to the process that makes requests to other hosts.
+fn connected(control: &OwnedFd) -> io::Result<UnixStream> {
+    let (_, socket) = packets::receive(control, &mut [0; 64])?;
+    let socket = socket.ok_or(io::ErrorKind::InvalidData)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    UnixStream::from_std(socket.into())
 }
 
 /// Reads a file whose position others move too.

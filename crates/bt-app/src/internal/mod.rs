@@ -7,6 +7,7 @@ mod app;
 mod compile;
 pub(crate) mod engine;
 mod guest;
+mod outgoing;
 pub(crate) mod trusted;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ pub fn run(role: &str) -> ExitCode {
     let done = match role {
         "app" => app::run(),
         "compile" => compile::run(false),
+        "outgoing" => outgoing::run(),
         "compile-fuel" => compile::run(true),
         _ => Err(format!("there is no process of the role {role:?}")),
     };

@@ -14,6 +14,7 @@ use super::running::Running;
 use crate::error::AppError;
 use crate::limits::{ENDS_IN_A_ROW, REST, ROOTS, WAITING_CALLS};
 use crate::options::{Entry, Limits, Program};
+use crate::outgoing::OutgoingRule;
 use crate::packets;
 use crate::protocol::{Start, What};
 use crate::response::{RequestBody, Response};
@@ -30,6 +31,8 @@ pub struct ProcessOptions {
     pub entry: Entry,
     /// What it may use.
     pub limits: Limits,
+    /// Which other hosts it may reach.
+    pub outgoing: Vec<OutgoingRule>,
 }
 
 /// An installed app that can be called. Its process is started by the first call, kept, and started again by the next call

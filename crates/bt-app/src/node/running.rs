@@ -16,6 +16,7 @@ use super::code::{tempfile_in_memory, text_of};
 use super::process::ProcessOptions;
 use crate::error::AppError;
 use crate::limits::{CONTROL_SIZE, START_TIME};
+use crate::outgoing::OutgoingRule;
 use crate::packets;
 use crate::protocol::VERSION;
 use crate::protocol::control::{FromProcess, ToProcess};
@@ -48,11 +49,16 @@ impl Running {
         })
         .await
         .map_err(AppError::Process)?;
+        let outgoing = match &options.outgoing[..] {
+            [] => None,
+            rules => Some(start_outgoing(options, rules).await?),
+        };
+        let (outgoing, connection) = outgoing.unzip();
         let id = child.id();
         let control = UnixStream::from_std(ours.into()).map_err(AppError::Process)?;
-        let (kill, ended) = watched(child, said);
+        let (kill, ended) = watched(child, outgoing, said);
         let running = Self { control, kill, doomed: AtomicBool::new(false), ended, id };
-        match timeout(START_TIME, running.load(options)).await {
+        match timeout(START_TIME, running.load(options, connection)).await {
             Ok(Ok(())) => Ok(running),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(AppError::Load(format!("it is not ready after {START_TIME:?}"))),
@@ -90,10 +96,14 @@ impl Running {
         self.send(&ToProcess::Call, &channel).await
     }
 
-    async fn load(&self, options: &ProcessOptions) -> Result<(), AppError> {
-        let load = ToProcess::Load { version: VERSION, limits: options.limits.clone(), entry: options.entry };
+    async fn load(&self, options: &ProcessOptions, outgoing: Option<OwnedFd>) -> Result<(), AppError> {
+        let (limits, entry) = (options.limits.clone(), options.entry);
+        let load = ToProcess::Load { version: VERSION, limits, entry, outgoing: outgoing.is_some() };
         let answer = async {
             self.send(&load, &options.code).await?;
+            if let Some(socket) = &outgoing {
+                self.send(&ToProcess::Outgoing, socket).await?;
+            }
             self.receive().await
         };
         match answer.await {
@@ -125,8 +135,35 @@ impl Drop for Running {
     }
 }
 
-/// Watches over a process: kills it when told to, and says how it ended.
-fn watched(mut child: Child, mut said: File) -> (Arc<Notify>, watch::Receiver<Option<String>>) {
+/// Starts the process that makes requests to other hosts for this one, and the socket between them.
+async fn start_outgoing(options: &ProcessOptions, rules: &[OutgoingRule]) -> Result<(Child, OwnedFd), AppError> {
+    let message = postcard::to_stdvec(rules).expect("rules can be encoded");
+    if message.len() > CONTROL_SIZE {
+        return Err(AppError::Load("it may reach more hosts than one app can".to_owned()));
+    }
+    let (ours, theirs) = packets::pair().map_err(AppError::Process)?;
+    let (app, outgoing) = packets::pair().map_err(AppError::Process)?;
+    packets::send(&ours, &message, Some(outgoing.as_fd())).map_err(AppError::Process)?;
+    let null = std::process::Stdio::null;
+    let spawn =
+        Spawn { program: &options.program, role: "outgoing", input: theirs.into(), output: null(), errors: null() };
+    Ok((Child::spawn(spawn).await.map_err(AppError::Process)?, app))
+}
+
+async fn ended_if_there(child: &mut Option<Child>) {
+    match child {
+        // However it ended.
+        Some(child) => drop(child.ended().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Watches over a process: kills it when told to, and says how it ended. It ends with the one that makes its requests.
+fn watched(
+    mut child: Child,
+    mut outgoing: Option<Child>,
+    mut said: File,
+) -> (Arc<Notify>, watch::Receiver<Option<String>>) {
     let kill = Arc::new(Notify::new());
     let (end, ended) = watch::channel(None);
     let told = Arc::clone(&kill);
@@ -134,6 +171,10 @@ fn watched(mut child: Child, mut said: File) -> (Arc<Notify>, watch::Receiver<Op
         let status = tokio::select! {
             status = child.ended() => status,
             () = told.notified() => {
+                child.kill();
+                child.ended().await
+            }
+            _ = ended_if_there(&mut outgoing) => {
                 child.kill();
                 child.ended().await
             }

@@ -18,7 +18,11 @@ pub enum ToProcess {
         limits: Limits,
         /// Which entry they go to.
         entry: Entry,
+        /// Whether [`Self::Outgoing`] follows.
+        outgoing: bool,
     },
+    /// Connects to the process that makes requests to other hosts; the socket comes along.
+    Outgoing,
     /// Calls the entry; the channel comes along.
     Call,
 }

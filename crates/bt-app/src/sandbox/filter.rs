@@ -8,6 +8,8 @@ use seccompiler::{
     apply_filter_all_threads,
 };
 
+use super::Role;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Calls that are allowed whatever their arguments: memory, threads, time, and what is open already.
@@ -70,13 +72,16 @@ const ALLOWED: &[libc::c_long] = &[
 ];
 
 /// Lets only that pass which a process of this crate needs.
-pub(super) fn apply() -> io::Result<()> {
+pub(super) fn apply(role: Role) -> io::Result<()> {
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // Threads, but no processes. What clone3 does cannot be seen; told that there is none, programs use clone.
     rules.insert(libc::SYS_clone, vec![having(0, libc::CLONE_THREAD as u64)?]);
     rules.insert(libc::SYS_clone3, Vec::new());
     rules.insert(libc::SYS_ioctl, vec![being(1, libc::FIONBIO)?]);
     rules.insert(libc::SYS_socketpair, vec![being(0, libc::AF_UNIX as u64)?]);
+    if role == Role::Outgoing {
+        add_network(&mut rules)?;
+    }
     // Signals to itself, as abort sends them.
     rules.insert(libc::SYS_tgkill, vec![being(0, u64::from(std::process::id()))?]);
     // Names for threads and memory; what applying another filter asks for.
@@ -88,6 +93,42 @@ pub(super) fn apply() -> io::Result<()> {
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS as u32),
     )
+}
+
+/// What connecting to other hosts takes, and turning names into addresses: sockets of the internet, and to the kernel's
+/// list of this machine's addresses; files, as far as landlock lets.
+fn add_network(rules: &mut Rules) -> io::Result<()> {
+    rules.extend(NETWORK.iter().map(|call| (*call, Vec::new())));
+    rules.insert(libc::SYS_ioctl, vec![being(1, libc::FIONBIO)?, being(1, libc::FIONREAD)?]);
+    let mut sockets = vec![both((0, !0, libc::AF_NETLINK as u64), (2, !0, libc::NETLINK_ROUTE as u64))?];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            sockets.push(both((0, !0, family as u64), (1, 0xf, kind as u64))?);
+        }
+    }
+    rules.insert(libc::SYS_socket, sockets);
+    Ok(())
+}
+
+const NETWORK: &[libc::c_long] = &[
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_uname,
+];
+
+/// Two arguments that, masked, have these values.
+fn both(first: (u8, u64, u64), second: (u8, u64, u64)) -> io::Result<SeccompRule> {
+    let masked = |(argument, mask, value)| condition(argument, SeccompCmpOp::MaskedEq(mask), value);
+    SeccompRule::new(vec![masked(first)?, masked(second)?]).map_err(io::Error::other)
 }
 
 /// From now on this process can run only the code that it has: no memory becomes executable any more.
@@ -115,9 +156,11 @@ fn being(argument: u8, value: u64) -> io::Result<SeccompRule> {
 }
 
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
-    let condition =
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)?;
-    SeccompRule::new(vec![condition]).map_err(io::Error::other)
+    SeccompRule::new(vec![condition(argument, operator, value)?]).map_err(io::Error::other)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)
 }
 
 fn install(rules: Rules, otherwise: SeccompAction, matching: SeccompAction) -> io::Result<()> {

@@ -8,7 +8,7 @@ mod filter;
 
 use std::io;
 
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
+use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope, path_beneath_rules};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior, set_parent_process_death_signal,
     setrlimit,
@@ -27,6 +27,8 @@ pub enum Role {
     App,
     /// Compiling a component.
     Compile,
+    /// Making requests to other hosts.
+    Outgoing,
 }
 
 /// Confines this process. It must have one thread only.
@@ -40,11 +42,11 @@ pub fn enter(role: Role) -> io::Result<()> {
     set_no_new_privs(true)?;
     limit(Resource::Core, 0)?;
     match role {
-        Role::App => limit(Resource::Nofile, OPEN_CHANNELS)?,
+        Role::App | Role::Outgoing => limit(Resource::Nofile, OPEN_CHANNELS)?,
         Role::Compile => limit(Resource::Fsize, CODE_SIZE)?,
     }
-    leave_file_system().map_err(io::Error::other)?;
-    filter::apply()
+    leave_file_system(role).map_err(io::Error::other)?;
+    filter::apply(role)
 }
 
 /// Lowers a limit for good. One that is lower already stays.
@@ -54,11 +56,32 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
 }
 
 /// As much as this kernel can: the filter of system calls stands beside it.
-fn leave_file_system() -> Result<(), landlock::RulesetError> {
+fn leave_file_system(role: Role) -> Result<(), landlock::RulesetError> {
     let newest = ABI::V6;
-    let ruleset = Ruleset::default()
-        .handle_access(AccessFs::from_all(newest))?
-        .handle_access(AccessNet::from_all(newest))?
-        .scope(Scope::from_all(newest))?;
-    ruleset.create()?.restrict_self().map(drop)
+    let ruleset = Ruleset::default().handle_access(AccessFs::from_all(newest))?.scope(Scope::from_all(newest))?;
+    let ruleset = match role {
+        Role::App | Role::Compile => ruleset.handle_access(AccessNet::from_all(newest))?.create()?,
+        Role::Outgoing => {
+            let ruleset = ruleset.handle_access(AccessNet::BindTcp)?.create()?;
+            ruleset.add_rules(path_beneath_rules(NAMES, AccessFs::from_read(newest)))?
+        }
+    };
+    ruleset.restrict_self().map(drop)
 }
+
+/// What the C library reads to turn names into addresses. What is not there is left out.
+const NAMES: [&str; 13] = [
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/nsswitch.conf",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/lib",
+    "/lib64",
+    "/run/systemd/resolve",
+    "/usr/lib",
+    "/usr/lib64",
+];

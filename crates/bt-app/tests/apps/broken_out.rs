@@ -31,7 +31,7 @@ async fn rogue(cache: &Cache, kind: &str) -> AppProcess {
     let code = cache.cache.compiled(&guests::hello(), false).await.unwrap();
     program.arguments = vec!["rogue".into(), kind.into()];
     let limits = Limits { time: Duration::from_secs(3), calls: 1, ..Limits::default() };
-    AppProcess::new(ProcessOptions { program, code, entry: Entry::Http, limits })
+    AppProcess::new(ProcessOptions { program, code, entry: Entry::Http, limits, outgoing: Vec::new() })
 }
 
 #[tokio::test(flavor = "multi_thread")]

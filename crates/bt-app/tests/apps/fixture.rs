@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use bt_app::protocol::{Caller, FileError, FileReply, FileRequest, HttpRequest, Start, What};
 use bt_app::{
-    AppError, AppProcess, BodyError, CodeCache, Entry, Limits, OutputStream, ProcessOptions, Program, RequestBody,
-    Response, Services,
+    AppError, AppProcess, BodyError, CodeCache, Entry, Limits, OutgoingRule, OutputStream, ProcessOptions, Program,
+    RequestBody, Response, Services,
 };
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -36,8 +36,19 @@ impl Cache {
 
     /// An app of this component.
     pub async fn app(&self, component: &[u8], entry: Entry, limits: Limits) -> AppProcess {
+        self.reaching(component, entry, limits, Vec::new()).await
+    }
+
+    /// An app that may reach other hosts.
+    pub async fn reaching(
+        &self,
+        component: &[u8],
+        entry: Entry,
+        limits: Limits,
+        outgoing: Vec<OutgoingRule>,
+    ) -> AppProcess {
         let code = self.cache.compiled(component, limits.fuel.is_some()).await.expect("the component is compiled");
-        AppProcess::new(ProcessOptions { program: program(), code, entry, limits })
+        AppProcess::new(ProcessOptions { program: program(), code, entry, limits, outgoing })
     }
 }
 

@@ -5,4 +5,5 @@ mod cache;
 mod fixture;
 mod guests;
 mod hostile;
+mod outgoing;
 mod serving;

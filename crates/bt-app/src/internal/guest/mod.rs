@@ -63,6 +63,7 @@ pub(crate) struct App {
     engine: Engine,
     limits: Limits,
     entry: Ready,
+    hooks: Hooks,
     running: AtomicUsize,
     ticker: Thread,
 }
@@ -74,7 +75,13 @@ enum Ready {
 
 impl App {
     /// Binds a component's imports and finds its entry.
-    pub fn new(engine: &Engine, component: &Component, entry: Entry, limits: Limits) -> wasmtime::Result<Arc<Self>> {
+    pub fn new(
+        engine: &Engine,
+        component: &Component,
+        entry: Entry,
+        limits: Limits,
+        outgoing: Option<UnixStream>,
+    ) -> wasmtime::Result<Arc<Self>> {
         let prepared = linker(engine)?.instantiate_pre(component)?;
         let entry = match entry {
             Entry::Http => Ready::Http(ProxyPre::new(prepared)?),
@@ -85,7 +92,8 @@ impl App {
             let ticking = engine.clone();
             let ticker = thread::Builder::new().name("turns".into()).spawn(move || tick(&ticking, &app));
             let ticker = ticker.expect("a thread can be started before the first call").thread().clone();
-            Self { engine: engine.clone(), limits, entry, running: AtomicUsize::new(0), ticker }
+            let hooks = Hooks(outgoing.map(Arc::new));
+            Self { engine: engine.clone(), limits, entry, hooks, running: AtomicUsize::new(0), ticker }
         }))
     }
 
@@ -131,7 +139,7 @@ impl App {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(2 * HEADERS_SIZE);
         let limiter = Limiter::new(&self.limits);
-        let guest = Guest { wasi, table: ResourceTable::new(), http, hooks: Hooks, files, limiter };
+        let guest = Guest { wasi, table: ResourceTable::new(), http, hooks: self.hooks.clone(), files, limiter };
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_epoch_deadline(1);

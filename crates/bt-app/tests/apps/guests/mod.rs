@@ -9,8 +9,17 @@ use wit_parser::Resolve;
 /// A component with `wasi:http/incoming-handler`: `handle` is the body of `(func (param $request i32) (param $out i32) ...)`,
 /// `more` stands beside it.
 pub fn http(handle: &str, more: &str) -> Vec<u8> {
+    http_module("", handle, more)
+}
+
+/// As [`http`], with more imports.
+pub fn http_with(imports: &str, handle: &str) -> Vec<u8> {
+    http_module(imports, handle, "")
+}
+
+fn http_module(imports: &str, handle: &str, more: &str) -> Vec<u8> {
     let text = format!(
-        "(module {} {} {} {more}
+        "(module {} {imports} {} {} {more}
            (func (export \"wasi:http/incoming-handler@0.2.12#handle\") (param $request i32) (param $out i32) {handle}))",
         include_str!("http.wat"),
         include_str!("shared.wat"),
