@@ -10,6 +10,8 @@
 //! What the present and a snapshot shared, each has for itself afterwards; snapshots share among themselves what they
 //! did before (`snapshots`).
 
+#[cfg(test)]
+mod random_tests;
 mod snapshots;
 #[cfg(test)]
 mod tests;

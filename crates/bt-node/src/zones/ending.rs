@@ -16,6 +16,8 @@ use crate::system::now;
 
 /// Seconds before the end of a right from which on the kernel writes out.
 const WRITE_OUT_SECONDS: i64 = 10;
+/// Files that the kernel may fail to write out, before it is left alone.
+const WRITE_OUT_FAILURES: usize = 16;
 /// Between two times that it does so.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -46,9 +48,15 @@ impl Zones {
     /// Has the kernel write out what it holds of inodes in the zone of a slot. Not under a lock that a write needs.
     pub(super) fn write_out(&self, slot: u32, inodes: impl IntoIterator<Item = u64>) {
         let Some(kernel) = self.kernel() else { return };
+        let mut failures = 0;
         for inode in inodes {
             if let Err(error) = kernel.write_out(self.known_node((slot, inode))) {
                 tracing::warn!(%error, slot, inode, "the kernel did not write a file out");
+                failures += 1;
+                if failures == WRITE_OUT_FAILURES {
+                    // The mount is going away.
+                    return;
+                }
             }
         }
     }

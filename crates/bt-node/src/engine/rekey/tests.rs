@@ -108,9 +108,9 @@ fn the_background_comes_to_the_end_while_files_change() {
 }
 
 /// What a snapshot shows: the content of each file by name.
-type Shown = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Shown = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn shown(zone: &TestZone, snapshot: &str) -> Shown {
+pub(super) fn shown(zone: &TestZone, snapshot: &str) -> Shown {
     let records = zone.engine.snapshot_records().unwrap();
     let (_, record) = records.iter().find(|(name, _)| name == snapshot.as_bytes()).unwrap();
     let (tree, source) = (record.tree(), &zone.engine.source);
@@ -182,7 +182,7 @@ fn show_the_same(zone: &TestZone, snapshots: &[(&str, Shown)]) {
 
 /// Whatever is stored, nothing of it opens with a key from before the newest epoch.
 #[track_caller]
-fn nothing_stored_is_old(zone: &TestZone) {
+pub(super) fn nothing_stored_is_old(zone: &TestZone) {
     let epoch = zone.engine.source.epoch();
     let old: Vec<_> = zone.engine.containers.segments().into_iter().filter(|info| info.epoch < epoch).collect();
     assert!(old.is_empty(), "{} segments of {epoch}: {old:?}", old.len());
@@ -222,7 +222,7 @@ fn snapshots_are_sealed_anew_and_show_what_they_showed() {
 }
 
 /// A zone of which each step seals little.
-fn in_small_steps(mut zone: TestZone) -> TestZone {
+pub(super) fn in_small_steps(mut zone: TestZone) -> TestZone {
     let limits = &mut Arc::get_mut(&mut zone.engine).unwrap().limits;
     (limits.reseal_bytes, limits.reseal_nodes) = (200_000, 2);
     zone
