@@ -110,6 +110,9 @@ fn the_background_comes_to_the_end_while_files_change() {
 /// What a snapshot shows: the content of each file by name.
 pub(super) type Shown = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Files of the present by inode, with their content.
+type Files = Vec<(u64, Vec<u8>)>;
+
 pub(super) fn shown(zone: &TestZone, snapshot: &str) -> Shown {
     let records = zone.engine.snapshot_records().unwrap();
     let (_, record) = records.iter().find(|(name, _)| name == snapshot.as_bytes()).unwrap();
@@ -129,7 +132,7 @@ pub(super) fn shown(zone: &TestZone, snapshot: &str) -> Shown {
 }
 
 /// A zone with three snapshots, of which the last is from after the revocation, and what they show.
-fn with_snapshots() -> (TestZone, Vec<(u64, Vec<u8>)>, Vec<(&'static str, Shown)>) {
+fn with_snapshots() -> (TestZone, Files, Vec<(&'static str, Shown)>) {
     let zone = TestZone::with(Some(Compression::Lz4));
     let reader = principal(7);
     zone.grant(&reader, Rights::Read);
