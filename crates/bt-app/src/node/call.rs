@@ -333,8 +333,8 @@ impl Call {
         let sent = timeout_at(deadline, self.channel.write_all(&self.outbox)).await;
         self.clock.count(Turn::App);
         match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Stop::Closed),
+            // Closed at the other end; what was said before that is still to be read.
+            Ok(Ok(()) | Err(_)) => Ok(()),
             Err(_) => Err(Stop::Failed(self.clock.error(Turn::App))),
         }
     }
@@ -351,7 +351,8 @@ impl Call {
                 Ok(how) => answer.fail(AppError::Ended(how)).await,
                 Err(_) => {
                     running.kill();
-                    answer.fail(AppError::Misbehaved("it closed a call without an answer".to_owned())).await;
+                    let how = running.ended().await;
+                    answer.fail(AppError::Misbehaved(format!("it closed a call without an answer; {how}"))).await;
                 }
             },
             Stop::Failed(error) => {

@@ -2,6 +2,7 @@
 
 mod broken_out;
 mod cache;
+mod files;
 mod fixture;
 mod guests;
 mod hostile;

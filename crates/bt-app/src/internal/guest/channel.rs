@@ -106,6 +106,7 @@ impl Shared {
 pub(crate) struct Driver {
     stream: UnixStream,
     inbox: BytesMut,
+    sending: BytesMut,
     shared: Arc<Shared>,
 }
 
@@ -117,22 +118,22 @@ pub(crate) async fn open(mut stream: UnixStream) -> Option<(FromNode, Channel, D
     let (mut reading, _) = stream.split();
     let start = FromNode::read(next_frame(&mut reading, &mut inbox).await?).ok()?;
     let shared = Arc::new(Shared { state: Mutex::default(), more: Notify::new(), room: Notify::new() });
-    Some((start, Channel(Arc::clone(&shared)), Driver { stream, inbox, shared }))
+    Some((start, Channel(Arc::clone(&shared)), Driver { stream, inbox, sending: BytesMut::new(), shared }))
 }
 
 impl Driver {
-    /// Sends and receives until the node closes the channel, or all was sent after [`Channel::finish`].
+    /// Sends and receives until the node closes the channel, or all was sent after [`Channel::finish`]. It may be dropped
+    /// and called again: what was half sent or read is kept.
     pub async fn drive(&mut self) {
-        let Self { stream, inbox, shared } = self;
+        let Self { stream, inbox, sending, shared } = self;
         let (mut reading, mut writing) = stream.split();
-        let mut sending = BytesMut::new();
         loop {
-            if sending.is_empty() && shared.refill(&mut sending) {
-                return;
+            if sending.is_empty() && shared.refill(sending) {
+                break;
             }
             tokio::select! {
                 biased;
-                written = writing.write(&sending), if !sending.is_empty() => match written {
+                written = writing.write(sending), if !sending.is_empty() => match written {
                     Ok(length) => sending.advance(length),
                     Err(_) => return,
                 },
@@ -143,6 +144,10 @@ impl Driver {
                 }
                 () = shared.more.notified(), if sending.is_empty() => {}
             }
+        }
+        // The node still answers what was asked last; closing before it did would take from it what it has not read.
+        if writing.shutdown().await.is_ok() {
+            while next_frame(&mut reading, inbox).await.is_some() {}
         }
     }
 }
@@ -158,6 +163,7 @@ impl Shared {
         self.room.notify_waiters();
         done
     }
+
     /// Hands an answer to whoever waits for it. Nothing if it makes no sense.
     fn answer(&self, frame: Frame) -> Option<()> {
         let sender = self.lock().replies.remove(&frame.request)?;
