@@ -6,6 +6,7 @@
 import { now } from 'wasi:clocks/wall-clock@0.2.12';
 import { getDirectories } from 'wasi:filesystem/preopens@0.2.12';
 import { requestOf, send } from './http.js';
+import { base64Of, bytesOf, textOf } from './text.js';
 
 // The directory of the permission `inbox`.
 const DIRECTORY = '/inbox';
@@ -39,35 +40,20 @@ function lineOf(request, body) {
   const { seconds, nanoseconds } = now();
   const time = new Date(Number(seconds) * 1000 + Math.floor(nanoseconds / 1e6)).toISOString();
   const type = request.headers['content-type'] ?? null;
-  try {
-    return { time, path: request.path, type, body: new TextDecoder('utf-8', { fatal: true }).decode(body) };
-  } catch {
-    return { time, path: request.path, type, base64: base64(body) };
-  }
+  const text = textOf(body);
+  const content = text === null ? { base64: base64Of(body) } : { body: text };
+  return { time, path: request.path, type, ...content };
 }
 
 /** In pieces as large as the host takes: only lines longer than that could mix with those of a call at the same time. */
 function append(directory, name, line) {
   const file = directory.openAt({ symlinkFollow: false }, name, { create: true }, { write: true });
   const stream = file.appendViaStream();
-  for (let rest = new TextEncoder().encode(line); rest.length > 0; ) {
+  for (let rest = bytesOf(line); rest.length > 0; ) {
     const most = Number(stream.checkWrite());
     stream.write(rest.subarray(0, most));
     stream.blockingFlush();
     rest = rest.subarray(most);
   }
   file.syncData();
-}
-
-const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-
-function base64(bytes) {
-  let text = '';
-  for (let at = 0; at < bytes.length; at += 3) {
-    const [one, two = 0, three = 0] = bytes.subarray(at, at + 3);
-    const group = (one << 16) | (two << 8) | three;
-    const digits = [18, 12, 6, 0].map(shift => DIGITS[(group >> shift) & 63]).join('');
-    text += digits.slice(0, Math.min(bytes.length - at, 3) + 1).padEnd(4, '=');
-  }
-  return text;
 }

@@ -1,14 +1,12 @@
 // Requests and answers over wasi:http, as plain values.
 
 import { Fields, IncomingBody, OutgoingBody, OutgoingResponse, ResponseOutparam } from 'wasi:http/types@0.2.12';
-
-const text = bytes => new TextDecoder().decode(bytes);
-const bytesOf = string => new TextEncoder().encode(string);
+import { bytesOf, textOf } from './text.js';
 
 /** A request as the host hands it over: { method, path, headers, body() }. */
 export function requestOf(incoming) {
   const method = incoming.method();
-  const headers = Object.fromEntries(incoming.headers().entries().map(([name, value]) => [name.toLowerCase(), text(value)]));
+  const headers = Object.fromEntries(incoming.headers().entries().map(([name, value]) => [name.toLowerCase(), textOf(value)]));
   return {
     method: (method.val ?? method.tag).toUpperCase(),
     path: decodeURIComponent((incoming.pathWithQuery() ?? '/').split('?')[0]),
