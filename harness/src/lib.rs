@@ -13,6 +13,7 @@
 //! - Waiting is for an event (a pidfd, a change of the mount table) with a limit, never for time to pass.
 //! - The node is only reached as a user would reach it: through the `bt` command and the mount.
 
+mod author;
 mod backing;
 mod binary;
 mod command;
@@ -24,6 +25,7 @@ mod scratch;
 mod software_tpm;
 mod tree;
 
+pub use author::Author;
 pub use backing::Backing;
 pub use binary::{bt_binary, target_directory};
 pub use command::{Finished, run, run_checked};

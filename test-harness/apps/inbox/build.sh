@@ -7,7 +7,7 @@
 set -eu
 rm -rf target/source
 mkdir -p target/source
-cp -r ./*.js wit target/source/
+cp -rL ./*.js wit target/source/
 sed -i 's/wasi:/wasx:/g; s/0\.2\.12/0.2.8/g' target/source/*.js target/source/wit/*.wit target/source/wit/deps/*.wit
 componentize-qjs --sync --minify --module-root target/source --wit target/source/wit --js target/source/app.js \
   -o target/source/inbox.wasm

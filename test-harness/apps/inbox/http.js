@@ -23,7 +23,7 @@ function bodyOf(incoming, most) {
   for (;;) {
     let part;
     try {
-      part = stream.blockingRead(65536n);
+      part = stream.blockingRead(65536);
     } catch (error) {
       if ((error.payload ?? error)?.tag === 'closed') break;
       throw error;

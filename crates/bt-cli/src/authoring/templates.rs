@@ -24,6 +24,8 @@ pub enum Language {
     Rust,
     /// C.
     C,
+    /// JavaScript.
+    Js,
 }
 
 macro_rules! folder {
@@ -42,7 +44,27 @@ const FOLDERS: &[(Language, Template, Files)] = &[
     (Language::Rust, Template::Watch, folder!("rust-watch", ["app.toml", "Cargo.toml", "src/main.rs"])),
     (Language::C, Template::Job, folder!("c-job", ["app.toml", "main.c"])),
     (Language::C, Template::Watch, folder!("c-watch", ["app.toml", "main.c"])),
+    (Language::Js, Template::Http, JS_HTTP),
 ];
+
+const JS_HTTP: Files = folder!(
+    "js-http",
+    [
+        "app.toml",
+        "app.js",
+        "http.js",
+        "text.js",
+        "build.sh",
+        "wit/world.wit",
+        "wit/deps/cli.wit",
+        "wit/deps/clocks.wit",
+        "wit/deps/filesystem.wit",
+        "wit/deps/http.wit",
+        "wit/deps/io.wit",
+        "wit/deps/random.wit",
+        "wit/deps/sockets.wit"
+    ]
+);
 
 /// The files of a new app, by their paths in its folder.
 pub fn files(
@@ -111,9 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_app_and_the_example_handle_requests_by_the_same_lines() {
-        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../test-harness/apps/notes/src/http.rs");
-        let template = include_str!("../../templates/rust-http/src/http.rs");
-        assert_eq!(std::fs::read_to_string(example).unwrap(), template);
+    fn new_apps_and_examples_handle_requests_by_the_same_lines() {
+        let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../test-harness/apps/");
+        let same = [
+            ("notes/src/http.rs", include_str!("../../templates/rust-http/src/http.rs")),
+            ("inbox/http.js", include_str!("../../templates/js-http/http.js")),
+            ("inbox/text.js", include_str!("../../templates/js-http/text.js")),
+        ];
+        for (example, template) in same {
+            assert_eq!(std::fs::read_to_string(format!("{examples}{example}")).unwrap(), template, "{example}");
+        }
     }
 }
