@@ -67,6 +67,10 @@ labels! {
     TPM_FILE = "tpm-file", 1;
     /// The record that a counter vouches for.
     COUNTER = "counter", 1;
+    /// A secret of an app, sealed to a node.
+    APP_SECRET = "app-secret", 1;
+    /// The hash of a caller's token.
+    TOKEN = "token", 1;
     /// What a TPM is given for a recovery passphrase.
     TPM_RECOVERY = "tpm-recovery", 1;
     /// The manifest of a package.

@@ -4,8 +4,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    access, app, bench, check, completions, init, inspect, log, man, mount, node, principal, reclaim, rekey, revoke,
-    root, share, snapshot, status, sync, unmount, whoami,
+    access, app, bench, check, completions, init, inspect, internal, log, man, mount, node, principal, reclaim, rekey,
+    revoke, root, share, snapshot, status, sync, unmount, whoami,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -51,6 +51,7 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
+    Internal(internal::Internal),
 }
 
 /// How results are printed.

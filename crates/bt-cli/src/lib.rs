@@ -23,6 +23,7 @@ pub mod principal;
 mod progress;
 mod quiet;
 mod rights;
+mod running;
 mod serving;
 pub mod signer;
 mod target;

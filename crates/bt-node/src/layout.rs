@@ -20,6 +20,10 @@ pub(crate) const NODE_KEY: &str = "node.key";
 pub(crate) const NEXT_NODE_KEY: &str = "node.key.next";
 /// The record that the counter in the node's TPM vouches for; not there without such a counter.
 pub(crate) const COUNTER: &str = "counter";
+/// Compiled code of apps, which can be removed at any time.
+pub(crate) const CODE: &str = "code";
+/// The hashes of tokens that callers of apps have; not there before the first.
+pub(crate) const TOKENS: &str = "tokens";
 /// Space held back for deleting on a full disk.
 pub(crate) const BALLAST: &str = "ballast";
 /// The zones' directories.

@@ -9,6 +9,7 @@
 //! This crate never decides what an operation means (that is `bt-vfs`) nor what bytes mean (`bt-tree`).
 
 mod access;
+mod apps;
 pub mod control;
 pub mod credentials;
 mod engine;
@@ -26,6 +27,7 @@ mod service;
 mod system;
 mod zones;
 
+pub use apps::gateway::{HttpOptions, HttpServer};
 pub use init::init;
 pub use node::{Mounted, Node};
 pub use zones::SlotList;

@@ -7,6 +7,7 @@ use bt_crypto::KeyStore;
 use bt_fuse::{Mount, TransportChoice};
 use bt_store::{DirLock, FileStorage, Storage};
 
+use crate::apps::Apps;
 use crate::control::report::{CheckReport, MountStatus};
 use crate::control::{Failure, FailureKind, OnProgress};
 use crate::engine::{Committer, Engine};
@@ -24,6 +25,7 @@ use crate::zones::{Keeper, Zones, check_directory, open_top};
 pub struct Node {
     pub(crate) engine: Arc<Engine>,
     pub(crate) zones: Arc<Zones>,
+    pub(crate) apps: Arc<Apps>,
     pub(crate) dir: std::path::PathBuf,
     pub(crate) mount: Mutex<Option<MountStatus>>,
     committer: Mutex<Option<Committer>>,
@@ -85,6 +87,7 @@ impl Node {
             .map_err(|error| Failure::io("starting the thread that closes idle zones", &error))?;
         Ok(Arc::new(Self {
             engine,
+            apps: Arc::new(Apps::new(zones.clone())?),
             zones,
             dir: dir.to_owned(),
             mount: Mutex::new(None),

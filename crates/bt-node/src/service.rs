@@ -44,7 +44,10 @@ impl Service for Node {
             Request::SnapshotCreate { name } => self.create_snapshot(&name),
             Request::SnapshotList => self.list_snapshots(),
             Request::SnapshotDelete { name } => self.delete_snapshot(&name, progress),
-            other => Err(Failure::refused(format!("{other:?} is not served"), "")),
+            other => match self.handle_apps(other) {
+                Ok(answer) => answer,
+                Err(other) => Err(Failure::refused(format!("{other:?} is not served"), "")),
+            },
         }
     }
 }

@@ -7,10 +7,12 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod internal;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod mount;
 pub(crate) mod node;
+mod node_run;
 pub(crate) mod principal;
 pub(crate) mod reclaim;
 pub(crate) mod rekey;
@@ -51,5 +53,6 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
+        Command::Internal(arguments) => internal::run(&arguments),
     }
 }

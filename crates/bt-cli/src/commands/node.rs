@@ -7,6 +7,7 @@ use bt_node::credentials::{self, Migrated};
 use bt_node::options::{NodeKeyOptions, Pcrs};
 use clap::Subcommand;
 
+use super::node_run::{Run, run as node_run};
 use crate::Outcome;
 use crate::output::print;
 use crate::passphrase::recovery_passphrase;
@@ -23,6 +24,7 @@ pub struct Node {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    Run(Run),
     /// Look after the key that makes this machine a node of its tree
     #[command(subcommand)]
     Key(KeyCommand),
@@ -65,6 +67,7 @@ enum KeyCommand {
 /// Runs the command.
 pub fn run(arguments: &Node) -> Outcome {
     match &arguments.command {
+        NodeCommand::Run(arguments) => node_run(arguments),
         NodeCommand::Key(KeyCommand::Migrate { dir, file: _, tpm, signer }) => {
             let dir = node_dir(dir)?;
             check_dir(&dir)?;

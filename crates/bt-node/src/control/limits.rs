@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Connections served at the same time; one more is answered with a failure and closed.
 pub const CONNECTIONS: usize = 16;
-/// The largest request, in bytes.
-pub const REQUEST_BYTES: usize = 32 * 1024 * 1024;
+/// The largest request, in bytes: it carries a package.
+pub const REQUEST_BYTES: usize = 68 * 1024 * 1024;
 /// The largest message of the server, in bytes.
 pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
 /// How long one side waits for the other inside a message or a handshake.

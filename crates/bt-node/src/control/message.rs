@@ -1,10 +1,11 @@
 //! Requests, answers and progress.
 
-use bt_base::{Revision, SegmentId, ZoneId};
+use bt_base::{PrincipalId, RecordHash, Revision, SegmentId, Timestamp, ZoneId};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::access::AccessReport;
+use super::app::{AppTerms, InstalledReport, LogLine, NewToken, SecretValue, TokenReport};
 use super::log::LogReport;
 use super::report::{
     BlockReport, CheckReport, DiffReport, HeadReport, ReclaimReport, RekeyReport, SegmentReport, SnapshotInfo,
@@ -105,6 +106,49 @@ pub enum Request {
         /// All of the present, now; else nothing is done but to say what is left.
         now: bool,
     },
+    /// The apps that are installed. Answer: [`Response::Apps`].
+    Apps,
+    /// What is installed under a name, for the decision that follows. Answer: [`Response::AppTerms`].
+    AppTerms {
+        /// The app.
+        name: String,
+    },
+    /// Keep a package and an installation record in the tree. The record counts once the access log names it. Answer:
+    /// [`Response::AppRecord`].
+    AppPut {
+        /// The package, where it is not in the tree yet.
+        package: Option<Vec<u8>>,
+        /// The record.
+        record: Vec<u8>,
+    },
+    /// The last lines that an app wrote. Answer: [`Response::AppLog`].
+    AppLog {
+        /// The app.
+        name: String,
+    },
+    /// Seal a secret of an app to this node, and keep it in the tree. Answer: [`Response::Done`].
+    AppSecret {
+        /// The app.
+        name: String,
+        /// The permission that the secret is for.
+        permission: String,
+        /// The secret.
+        value: SecretValue,
+    },
+    /// Make a token for callers of apps. Answer: [`Response::Token`].
+    TokenCreate {
+        /// Whom its bearer acts for.
+        principal: PrincipalId,
+        /// The last time at which it holds; none for no end.
+        until: Option<Timestamp>,
+    },
+    /// The tokens that hold. Answer: [`Response::Tokens`].
+    TokenList,
+    /// Make a token worthless. Answer: [`Response::Done`].
+    TokenRevoke {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
     /// Unmount, commit, close. Answer: [`Response::Done`] after the last commit is durable.
     Unmount {
         /// Detach the mount now even when programs still use it.
@@ -153,6 +197,21 @@ pub enum Response {
     },
     /// To [`Request::Rekey`].
     Rekeyed(RekeyReport),
+    /// To [`Request::Apps`].
+    Apps(Vec<InstalledReport>),
+    /// To [`Request::AppTerms`].
+    AppTerms(Box<AppTerms>),
+    /// To [`Request::AppPut`].
+    AppRecord {
+        /// The name of the record, for the access log.
+        record: RecordHash,
+    },
+    /// To [`Request::AppLog`].
+    AppLog(Vec<LogLine>),
+    /// To [`Request::TokenCreate`].
+    Token(NewToken),
+    /// To [`Request::TokenList`].
+    Tokens(Vec<TokenReport>),
     /// To [`Request::AccessAppend`]: nothing was changed; ask again, sign again.
     Outdated,
 }

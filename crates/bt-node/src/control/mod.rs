@@ -12,9 +12,10 @@
 //! |---|---|
 //! | 1 | the first |
 //! | 2 | who may do what: [`Request::AccessShow`], [`Request::AccessAppend`], [`Request::Log`] |
-//! | 3 | apps: [`access::AppReport`], [`log::AppDecision`] |
+//! | 3 | apps: [`access::AppReport`], [`log::AppDecision`], [`Request::Apps`] and those behind it |
 
 pub mod access;
+pub mod app;
 pub mod client;
 pub mod daemon;
 pub mod failure;

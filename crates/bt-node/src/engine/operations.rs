@@ -193,6 +193,15 @@ impl Engine {
         written
     }
 
+    /// Writes to the end of a file as it is at that moment; returns where it ends then.
+    pub(crate) fn append_file(&self, inode: u64, data: &[u8]) -> Result<u64> {
+        self.change(data.len() as u64, |vfs, now| {
+            let end = vfs.inode(&self.source, inode)?.size;
+            vfs.write(&self.source, inode, end, data, true, now)?;
+            Ok(end + data.len() as u64)
+        })
+    }
+
     /// fallocate(2).
     pub(crate) fn allocate(
         &self,

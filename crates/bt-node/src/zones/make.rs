@@ -219,7 +219,7 @@ impl Zones {
     }
 
     /// The number that the kernel knows an inode by.
-    pub(super) fn known_node(&self, at: (u32, u64)) -> u64 {
+    pub(crate) fn known_node(&self, at: (u32, u64)) -> u64 {
         let (slot, inode) = self.renumbered.known_as(at);
         crate::mountfs::live_node(slot, inode)
     }

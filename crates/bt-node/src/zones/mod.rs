@@ -26,7 +26,7 @@ mod moved;
 mod slots;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use above::open_top;
 pub(crate) use check::check_directory;

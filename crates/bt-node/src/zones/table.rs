@@ -105,6 +105,11 @@ impl Zones {
         })
     }
 
+    /// The files of the node's directory.
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.clone()
+    }
+
     /// The tree, and the principal that the node acts for.
     pub(crate) fn node(&self) -> &NodeIdentity {
         &self.node

@@ -19,18 +19,18 @@ use crate::system::{SystemEntropy, now};
 const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
 const DIRECTORY: u32 = 0o755;
 const FILE: u32 = 0o100_644;
-pub(super) const ROOT: u64 = 1;
+pub(crate) const ROOT: u64 = 1;
 
 /// A node in memory and its mount.
-pub(super) struct Bed {
-    pub(super) storage: MemoryStorage,
-    pub(super) root: SoftwareKeyStore,
-    pub(super) zones: Arc<Zones>,
-    pub(super) mount: MountedTree,
+pub(crate) struct Bed {
+    pub(crate) storage: MemoryStorage,
+    pub(crate) root: SoftwareKeyStore,
+    pub(crate) zones: Arc<Zones>,
+    pub(crate) mount: MountedTree,
 }
 
 impl Bed {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let storage = MemoryStorage::new();
         let options =
             InitOptions { passphrase: b"secret".to_vec().into(), compression: None, node_key: NodeKeyOptions::File };
@@ -39,12 +39,12 @@ impl Bed {
         Self::open(storage, root, None)
     }
 
-    pub(super) fn open(storage: MemoryStorage, root: SoftwareKeyStore, who: Option<Arc<dyn KeyStore>>) -> Self {
+    pub(crate) fn open(storage: MemoryStorage, root: SoftwareKeyStore, who: Option<Arc<dyn KeyStore>>) -> Self {
         Self::on(Arc::new(storage.clone()), storage, root, who)
     }
 
     /// The same on `shared`, which may be another disk than `storage`.
-    pub(super) fn on(
+    pub(crate) fn on(
         shared: Arc<dyn Storage>,
         storage: MemoryStorage,
         root: SoftwareKeyStore,
@@ -63,21 +63,21 @@ impl Bed {
     }
 
     /// Commits everything and opens the node again, for the node itself or for another principal.
-    pub(super) fn reopen(self, who: Option<Arc<dyn KeyStore>>) -> Self {
+    pub(crate) fn reopen(self, who: Option<Arc<dyn KeyStore>>) -> Self {
         self.zones.close().unwrap();
         self.zones.top().close().unwrap();
         self.crash(who)
     }
 
     /// Opens the node again without a last commit.
-    pub(super) fn crash(self, who: Option<Arc<dyn KeyStore>>) -> Self {
+    pub(crate) fn crash(self, who: Option<Arc<dyn KeyStore>>) -> Self {
         let Self { storage, root, zones, mount } = self;
         let copy = storage.deep_copy();
         drop((mount, zones));
         Self::open(copy, root, who)
     }
 
-    pub(super) fn lookup(&self, parent: u64, name: &str) -> Result<Entry, Errno> {
+    pub(crate) fn lookup(&self, parent: u64, name: &str) -> Result<Entry, Errno> {
         match self.mount.lookup(&CALLER, parent, name.as_bytes()) {
             Ok(entry) if entry.attr.node == 0 => Err(Errno::ENOENT),
             other => other,
@@ -85,28 +85,28 @@ impl Bed {
     }
 
     /// The node of a path.
-    pub(super) fn node(&self, path: &str) -> u64 {
+    pub(crate) fn node(&self, path: &str) -> u64 {
         path.split('/').fold(ROOT, |node, name| self.lookup(node, name).unwrap().attr.node)
     }
 
-    pub(super) fn directory(&self, parent: u64, name: &str) -> u64 {
+    pub(crate) fn directory(&self, parent: u64, name: &str) -> u64 {
         self.mount.mkdir(&CALLER, parent, name.as_bytes(), DIRECTORY, 0).unwrap().attr.node
     }
 
-    pub(super) fn file(&self, parent: u64, name: &str, content: &[u8]) -> u64 {
+    pub(crate) fn file(&self, parent: u64, name: &str, content: &[u8]) -> u64 {
         let node = self.mount.mknod(&CALLER, parent, name.as_bytes(), FILE, 0, 0).unwrap().attr.node;
         self.mount.write(&CALLER, node, 0, content, false).unwrap();
         node
     }
 
-    pub(super) fn content(&self, node: u64) -> Vec<u8> {
+    pub(crate) fn content(&self, node: u64) -> Vec<u8> {
         let size = self.mount.getattr(node).unwrap().0.size;
         let mut out = vec![0; size as usize];
         assert_eq!(self.mount.read(node, 0, &mut out).unwrap() as u64, size);
         out
     }
 
-    pub(super) fn list(&self, node: u64) -> Result<Vec<String>, Errno> {
+    pub(crate) fn list(&self, node: u64) -> Result<Vec<String>, Errno> {
         let mut names = Names::default();
         self.mount.readdir(node, 0, true, &mut names)?;
         names.0.retain(|name| name != "." && name != "..");
@@ -114,7 +114,7 @@ impl Bed {
     }
 
     /// Signs what a new zone at `path` begins with: the parent's grants and one more.
-    pub(super) fn sign(&self, path: &str, grant: Option<(&SoftwareKeyStore, Rights)>) -> (Birth, AccessLog) {
+    pub(crate) fn sign(&self, path: &str, grant: Option<(&SoftwareKeyStore, Rights)>) -> (Birth, AccessLog) {
         let (_, parent, _) = self.zones.resolve(path.as_bytes()).unwrap();
         let identity = &parent.identity;
         let birth =
@@ -129,11 +129,11 @@ impl Bed {
         (birth, access)
     }
 
-    pub(super) fn share(&self, path: &str, grant: Option<(&SoftwareKeyStore, Rights)>) -> Result<(), Failure> {
+    pub(crate) fn share(&self, path: &str, grant: Option<(&SoftwareKeyStore, Rights)>) -> Result<(), Failure> {
         self.share_with(path, grant, &mut |_| ControlFlow::Continue(()))
     }
 
-    pub(super) fn share_with(
+    pub(crate) fn share_with(
         &self,
         path: &str,
         grant: Option<(&SoftwareKeyStore, Rights)>,
@@ -146,7 +146,7 @@ impl Bed {
     }
 
     #[track_caller]
-    pub(super) fn expect_clean(&self) {
+    pub(crate) fn expect_clean(&self) {
         let report = self.zones.check(true, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(report.problems, []);
     }

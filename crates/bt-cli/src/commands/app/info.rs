@@ -3,22 +3,26 @@
 use std::path::PathBuf;
 
 use bt_base::{PackageId, PrincipalId};
-use bt_tree::app::{Entry, Limits, Manifest, Package, PackageError, UnsignedPackage};
+use bt_tree::app::{AppName, Entry, Limits, Manifest, Package, PackageError, UnsignedPackage};
 use serde::Serialize;
 
+use super::show::info as installed;
 use crate::Outcome;
 use crate::arguments::OutputOption;
 use crate::authoring::package;
 use crate::output::{columns, show};
 use crate::units;
 
-/// Show what a package is, who signed it, and what it asks for
+/// Show what a package is, who signed it, and what it asks for; or, of an installed app, what it was granted, and by whom
 ///
 /// Every byte of it is checked. What it would be allowed to do is said in bt's words first, then in the author's.
 #[derive(Debug, clap::Args)]
 pub struct Info {
-    /// The package, or the folder of the app whose package it is
+    /// The package, or the folder of the app whose package it is; for an installed app, the node's directory or the mount
+    /// point
     package: PathBuf,
+    /// An app that is installed there
+    name: Option<AppName>,
     #[command(flatten)]
     output: OutputOption,
 }
@@ -64,6 +68,9 @@ struct LimitsReport {
 
 /// Runs the command.
 pub fn run(arguments: &Info) -> Outcome {
+    if let Some(name) = &arguments.name {
+        return installed(&arguments.package, name, arguments.output);
+    }
     let path = package::file_of(&arguments.package)?;
     let bytes = package::read(&path)?;
     let len = bytes.len() as u64;
