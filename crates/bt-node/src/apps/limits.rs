@@ -20,6 +20,8 @@ pub(super) const RATE_PER_SECOND: u32 = 2000;
 pub(super) const RATE_BURST: u32 = 4000;
 /// How long requests may take to end when the node stops.
 pub(super) const STOP_TIME: Duration = Duration::from_secs(5);
+/// How often apps are looked for that were stopped.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
 /// Tokens of one tree.
 pub(super) const TOKENS: usize = 10_000;
 

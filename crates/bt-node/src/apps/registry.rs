@@ -58,6 +58,11 @@ impl Apps {
         Ok(Self { zones, store, tokens, registry: Mutex::default() })
     }
 
+    /// The newest record of the access log that says what is installed.
+    pub(crate) fn newest(&self) -> RecordHash {
+        self.zones.top().identity.rights.now().access.newest()
+    }
+
     /// Every app that the access log names now, by name.
     pub(crate) fn all(&self) -> BTreeMap<AppName, RegisteredApp> {
         self.with_registry(|registry| registry.apps.clone())

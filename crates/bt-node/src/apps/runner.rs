@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bt_app::protocol::{Caller, FileReply, FileRequest, HttpRequest, Root, Start, What};
+use bt_app::protocol::{Caller, FileError, FileReply, FileRequest, HttpRequest, Root, Start, What};
 use bt_app::{
     AppError, AppProcess, CodeCache, Entry, Limits, OutgoingRule, OutputStream, ProcessOptions, Program, RequestBody,
     Response, Services,
 };
-use bt_base::{PackageId, PrincipalId};
+use bt_base::{PackageId, PrincipalId, RecordHash};
 use bt_tree::app::{AppName, Grant, GrantTo, Package};
 use tokio::sync::Mutex as AsyncMutex;
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::authority::Authority;
 use super::files::{CallFiles, GrantedRoot};
 use super::limits::PATIENCE;
-use super::log::{AppLog, LineMaker};
+use super::log::LineMaker;
 use super::registry::{Apps, LoadedApp};
 use super::secrets::Purpose;
 use crate::control::Failure;
@@ -42,7 +42,7 @@ impl From<Failure> for CallError {
 
 /// What runs for one package of an installation.
 struct Running {
-    record: bt_base::RecordHash,
+    record: RecordHash,
     process: Arc<AppProcess>,
 }
 
@@ -89,7 +89,9 @@ impl Runner {
         let services = Arc::new(Call {
             files: CallFiles::new(self.apps.zones.clone(), granted),
             lines: Mutex::default(),
-            log: app.log.clone(),
+            app: app.clone(),
+            seen: Mutex::new(self.apps.newest()),
+            apps: self.apps.clone(),
         });
         Ok(process.call(start, body, services).await?)
     }
@@ -97,11 +99,7 @@ impl Runner {
     /// The process that runs a package of an installation: started anew when what is installed changed.
     async fn process(&self, app: &LoadedApp, package: PackageId) -> Result<Arc<AppProcess>, CallError> {
         let key = (app.installation.name.clone(), package);
-        let place = {
-            let mut running = self.running.lock().expect("no panic under this lock");
-            running.retain(|(name, id), _| self.is_installed(name, id) || (name, id) == (&key.0, &key.1));
-            running.entry(key).or_default().clone()
-        };
+        let place = self.running.lock().expect("no panic under this lock").entry(key).or_default().clone();
         let mut place = place.lock().await;
         match &*place {
             Some(running) if running.record == app.record => return Ok(running.process.clone()),
@@ -115,6 +113,12 @@ impl Runner {
         let process = Arc::new(AppProcess::new(options));
         *place = Some(Running { record: app.record, process: process.clone() });
         Ok(process)
+    }
+
+    /// Ends the processes of what is not installed any more, or is stopped.
+    pub(crate) fn sweep(&self) {
+        let mut running = self.running.lock().expect("no panic under this lock");
+        running.retain(|(name, id), _| self.is_installed(name, id));
     }
 
     fn is_installed(&self, name: &AppName, id: &PackageId) -> bool {
@@ -202,21 +206,47 @@ fn secret(apps: &Apps, app: &LoadedApp, grant: &Grant) -> Result<Option<(String,
 struct Call {
     files: CallFiles,
     lines: Mutex<LineMaker>,
-    log: Arc<AppLog>,
+    app: Arc<LoadedApp>,
+    apps: Arc<Apps>,
+    /// The newest access record under which the call was found to be allowed.
+    seen: Mutex<RecordHash>,
+}
+
+impl Call {
+    /// Whether what the call was begun with still counts: what is taken from an app is taken from calls that run, too.
+    fn is_allowed(&self) -> bool {
+        let newest = self.apps.newest();
+        let mut seen = self.seen.lock().expect("no panic under this lock");
+        if *seen == newest {
+            return true;
+        }
+        let (begun, now) = (&self.app, self.apps.find(&self.app.installation.name));
+        let is_same = now.and_then(|now| now.loaded.ok()).is_some_and(|now| {
+            let (before, after) = (&begun.installation, &now.installation);
+            after.enabled && (&before.grants, begun.owner) == (&after.grants, now.owner)
+        });
+        if is_same {
+            *seen = newest;
+        }
+        is_same
+    }
 }
 
 impl Services for Call {
     fn files(&self, request: FileRequest) -> FileReply {
-        self.files.answer(request)
+        match self.is_allowed() {
+            true => self.files.answer(request),
+            false => FileReply::Failed(FileError::Access),
+        }
     }
 
     fn output(&self, stream: OutputStream, bytes: &[u8]) {
-        self.lines.lock().expect("no panic under this lock").push(stream, bytes, &self.log);
+        self.lines.lock().expect("no panic under this lock").push(stream, bytes, &self.app.log);
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.lines.get_mut().expect("no panic under this lock").finish(&self.log);
+        self.lines.get_mut().expect("no panic under this lock").finish(&self.app.log);
     }
 }

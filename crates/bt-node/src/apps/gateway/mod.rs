@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 use self::answer::Gateway;
-use super::limits::{CONNECTIONS, HEAD_BYTES, HEAD_TIME, STOP_TIME};
+use super::limits::{CONNECTIONS, HEAD_BYTES, HEAD_TIME, STOP_TIME, SWEEP};
 use super::runner::Runner;
 use crate::control::Failure;
 use crate::node::Node;
@@ -66,7 +66,9 @@ impl Node {
         let listener = runtime.block_on(TcpListener::bind(options.address)).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let (stop, stopping) = watch::channel(false);
-        let gateway = Arc::new(Gateway::new(Arc::new(runner), options.hosts.clone(), tls.is_some()));
+        let runner = Arc::new(runner);
+        runtime.spawn(sweep(runner.clone()));
+        let gateway = Arc::new(Gateway::new(runner, options.hosts.clone(), tls.is_some()));
         runtime.spawn(accept(listener, tls, gateway, stopping));
         Ok(HttpServer { runtime, stop, address })
     }
@@ -83,6 +85,19 @@ impl HttpServer {
         // Whoever listens no more has stopped.
         let _ = self.stop.send(true);
         self.runtime.shutdown_timeout(STOP_TIME);
+    }
+}
+
+/// Ends processes of apps that were stopped or removed.
+async fn sweep(runner: Arc<Runner>) {
+    let mut turns = tokio::time::interval(SWEEP);
+    loop {
+        turns.tick().await;
+        let runner = runner.clone();
+        // What is installed may have to be read.
+        if tokio::task::spawn_blocking(move || runner.sweep()).await.is_err() {
+            tracing::error!("looking for stopped apps panicked");
+        }
     }
 }
 
