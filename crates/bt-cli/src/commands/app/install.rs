@@ -69,7 +69,7 @@ pub fn install(arguments: &Install) -> Outcome {
     note(&described(&package));
     let grants = arguments.grants.decide(&manifest.permissions)?;
     let installed = decide(&arguments.dir, &manifest.name, &arguments.signer, |terms| {
-        Ok(Next::Installed(Box::new(terms.install(&package, grants)?), Some(package)))
+        Ok(Next::Installed(Box::new(terms.install(&package, grants)?), Some(Box::new(package))))
     })?;
     print(&done("installed", installed.as_ref(), &manifest))
 }
@@ -88,7 +88,7 @@ pub fn upgrade(arguments: &Upgrade) -> Outcome {
             next = terms.upgrade(&package, Some(decided), arguments.keep_id)?;
         }
         match next {
-            Terms::Ready(next) => Ok(Next::Installed(next, Some(package))),
+            Terms::Ready(next) => Ok(Next::Installed(next, Some(Box::new(package)))),
             Terms::AsksFor(more) => Err(waits(&manifest, &more)),
         }
     })?;

@@ -96,7 +96,7 @@ struct Which {
 /// What is to be installed next.
 enum Next {
     /// This, with its package where that is not in the tree yet.
-    Installed(Box<Installation>, Option<Package>),
+    Installed(Box<Installation>, Option<Box<Package>>),
     /// Nothing any more.
     Removed,
 }
