@@ -34,7 +34,9 @@ pub const WAITING_CALLS: usize = 4096;
 pub const ENDS_IN_A_ROW: u32 = 5;
 /// How long it is left alone.
 pub const REST: Duration = Duration::from_secs(10);
-/// Bytes that are kept of what a process said when it ended.
+/// Bytes that a process can say of itself in all.
+pub const WORDS: u64 = 16 << 10;
+/// Bytes of that which are shown when it ended.
 pub const LAST_WORDS: usize = 2048;
 /// The largest component, in bytes.
 pub const COMPONENT_SIZE: usize = 64 << 20;

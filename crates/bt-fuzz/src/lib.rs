@@ -8,6 +8,7 @@
 //! This crate imports every other one, and none imports it. The messages of the kernel are not here: `bt-fuse` shows no
 //! decoder, and its own tests feed it random ones.
 
+mod app_channel;
 mod apps;
 mod control;
 mod keys;
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "package", run: apps::package, seeds: apps::package_seeds },
     Target { name: "author-handover", run: apps::handover, seeds: apps::handover_seeds },
     Target { name: "installation", run: apps::installation, seeds: apps::installation_seeds },
+    Target { name: "app-channel", run: app_channel::channel, seeds: app_channel::channel_seeds },
     Target { name: "root-file", run: keys::root_file, seeds: keys::root_file_seeds },
     Target { name: "recovery-words", run: keys::recovery_words, seeds: keys::recovery_words_seeds },
     Target { name: "node-key", run: keys::node_key, seeds: keys::node_key_seeds },

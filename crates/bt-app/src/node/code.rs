@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use super::child::{Child, Spawn, how};
 use crate::error::AppError;
 use crate::internal::engine;
-use crate::limits::{CACHE_SIZE, CODE_SIZE, COMPILE_TIME, COMPONENT_SIZE, LAST_WORDS};
+use crate::limits::{CACHE_SIZE, CODE_SIZE, COMPILE_TIME, COMPONENT_SIZE, LAST_WORDS, WORDS};
 use crate::options::Program;
 
 const MAGIC: &[u8; 8] = b"BTCODE01";
@@ -154,7 +154,7 @@ impl CodeCache {
         let input = sealed(component).map_err(AppError::Process)?;
         let mut output =
             File::from(memfd_create("code", MemfdFlags::CLOEXEC).map_err(|e| AppError::Process(e.into()))?);
-        let mut errors = tempfile_in_memory().map_err(AppError::Process)?;
+        let mut errors = for_last_words().map_err(AppError::Process)?;
         let mut child = Child::spawn(Spawn {
             program: &self.program,
             role: if fuel { "compile-fuel" } else { "compile" },
@@ -200,19 +200,24 @@ fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-pub(crate) fn tempfile_in_memory() -> io::Result<File> {
-    Ok(File::from(memfd_create("said", MemfdFlags::CLOEXEC)?))
+/// A file in memory for what a process says, which does not grow whatever that writes.
+pub(crate) fn for_last_words() -> io::Result<File> {
+    let file = File::from(memfd_create("said", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.set_len(WORDS)?;
+    fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file)
 }
 
 fn shared(file: &File) -> Result<Stdio, AppError> {
     Ok(file.try_clone().map_err(AppError::Process)?.into())
 }
 
-/// What a process said, as far as it is kept, on one line.
+/// What a process said last, as far as it is kept, on one line.
 pub(crate) fn text_of(file: &mut File) -> io::Result<String> {
-    let length = file.metadata()?.len();
-    file.seek(io::SeekFrom::Start(length.saturating_sub(LAST_WORDS as u64)))?;
     let mut bytes = Vec::new();
-    file.take(LAST_WORDS as u64).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" "))
+    file.rewind()?;
+    file.take(WORDS).read_to_end(&mut bytes)?;
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let last = &bytes[end.saturating_sub(LAST_WORDS)..end];
+    Ok(String::from_utf8_lossy(last).split_whitespace().collect::<Vec<_>>().join(" "))
 }

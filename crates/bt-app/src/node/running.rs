@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::child::{Child, Spawn, how};
-use super::code::{tempfile_in_memory, text_of};
+use super::code::{for_last_words, text_of};
 use super::process::ProcessOptions;
 use crate::error::AppError;
 use crate::limits::{CONTROL_SIZE, START_TIME};
@@ -39,7 +39,7 @@ impl Running {
     pub async fn start(options: &ProcessOptions) -> Result<Self, AppError> {
         let (ours, theirs) = packets::pair().map_err(AppError::Process)?;
         rustix::io::ioctl_fionbio(&ours, true).map_err(|error| AppError::Process(error.into()))?;
-        let said = tempfile_in_memory().map_err(AppError::Process)?;
+        let said = for_last_words().map_err(AppError::Process)?;
         let child = Child::spawn(Spawn {
             program: &options.program,
             role: "app",

@@ -9,6 +9,8 @@ pub mod files;
 pub mod frame;
 pub mod message;
 pub mod start;
+#[cfg(test)]
+mod tests;
 
 pub use files::{
     Attributes, DirectoryEntry, FileError, FileId, FileKind, FileReply, FileRequest, OpenFlags, SetTime, Stamp,

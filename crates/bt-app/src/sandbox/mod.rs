@@ -13,7 +13,7 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior, set_parent_process_death_signal,
     setrlimit,
 };
-use rustix::thread::set_no_new_privs;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
 use crate::internal::trusted;
 use crate::limits::{CODE_SIZE, OPEN_CHANNELS};
@@ -40,6 +40,8 @@ pub fn enter(role: Role) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     set_no_new_privs(true)?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     limit(Resource::Core, 0)?;
     match role {
         Role::App | Role::Outgoing => limit(Resource::Nofile, OPEN_CHANNELS)?,

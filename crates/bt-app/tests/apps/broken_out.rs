@@ -121,3 +121,13 @@ fn a_confined_process_can_do_nothing_but_compute_and_answer() {
     expected.sort_unstable();
     assert_eq!(lines, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_knows_a_running_app_as_confined() {
+    let app = Cache::new().app(&guests::hello(), Entry::Http, Limits::default()).await;
+    app.start().await.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.id().await.unwrap())).unwrap();
+    for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{line} is not in\n{status}");
+    }
+}
