@@ -16,7 +16,7 @@ use crate::{Outcome, log, mounts, target};
 /// Serve the apps of a tree over HTTP, until SIGINT or SIGTERM.
 ///
 /// `curl http://ADDR:PORT/app/NAME/...` calls an app by its name, `/fn/PACKAGE/...` by the id of its package, and
-/// http://NAME.localhost:PORT/ gives it a web origin of its own. Runs in the foreground and logs to standard error;
+/// the host NAME.localhost:PORT gives it a web origin of its own. Runs in the foreground and logs to standard error;
 /// commands on DIR are answered by it.
 #[derive(Debug, clap::Args)]
 pub struct Run {
