@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod random_tests;
+mod room;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -82,6 +83,9 @@ impl Engine {
             // What one that panicked left is whole.
             let _turn = self.rekeying.lock().unwrap_or_else(PoisonError::into_inner);
             self.commit_for_space().map_err(failed)?;
+            if let Some(short) = self.short_of_room(pass.epoch).map_err(failed)? {
+                return Err(short.into());
+            }
             for _ in 0..AGAIN {
                 pass = Pass { sealed_bytes: pass.sealed_bytes, ..Pass::new(self.source.epoch()) };
                 self.rekey_all(&mut pass, progress)?;
@@ -136,7 +140,17 @@ impl Engine {
                 background.settled = epoch;
                 return Ok(());
             }
-            None => background.pass.insert(Pass::new(epoch)),
+            None => {
+                if let Some(short) = self.short_of_spare_room(epoch)? {
+                    tracing::warn!(
+                        epoch,
+                        "old content stays under earlier keys for now: {short}; `bt rekey --now` does it"
+                    );
+                    background.settled = epoch;
+                    return Ok(());
+                }
+                background.pass.insert(Pass::new(epoch))
+            }
         };
         if let Err(error) = self.rekey_step(pass) {
             // Not again and again: `bt rekey --now` says what is in the way, and the next mount tries anew.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bt_store::{MemoryStorage, Storage};
 use bt_tree::Rights;
 
 use crate::control::report::RekeyReport;
@@ -133,7 +134,11 @@ pub(super) fn shown(zone: &TestZone, snapshot: &str) -> Shown {
 
 /// A zone with three snapshots, of which the last is from after the revocation, and what they show.
 fn with_snapshots() -> (TestZone, Files, Vec<(&'static str, Shown)>) {
-    let zone = TestZone::with(Some(Compression::Lz4));
+    with_snapshots_on(MemoryStorage::new())
+}
+
+fn with_snapshots_on(storage: MemoryStorage) -> (TestZone, Files, Vec<(&'static str, Shown)>) {
+    let zone = TestZone::on(storage, Some(Compression::Lz4));
     let reader = principal(7);
     zone.grant(&reader, Rights::Read);
     let mut files: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -319,6 +324,27 @@ fn the_background_leaves_a_pass_alone() {
     assert_eq!(report.unwrap().left_bytes, 0);
     zone.engine.rekey_in_background(&mut background).unwrap();
     assert_eq!(background.settled, 3);
+}
+
+#[test]
+fn no_pass_begins_that_may_fill_the_disk() {
+    let (zone, files, snapshots) = with_snapshots_on(MemoryStorage::with_capacity(400 << 20));
+    let filler = zone.storage.open("filler", true).unwrap();
+    let free = || zone.storage.space().unwrap().free;
+    let needed = 2 * zone.engine.stored_before(3).1;
+    // A tenth of the disk is not for the background; `bt rekey --now` may have all but the reserve.
+    filler.allocate(0, free() - zone.storage.space().unwrap().total / 20).unwrap();
+    let mut background = BackgroundRekey::default();
+    zone.engine.rekey_in_background(&mut background).unwrap();
+    assert!(background.pass.is_none() && background.settled == 3, "it does not begin");
+    filler.allocate(0, filler.len().unwrap() + free() - needed / 2).unwrap();
+    let refused = zone.engine.rekey(true, &mut go_on).expect_err("there is no room");
+    assert!(refused.what.contains("stored twice"), "{refused}");
+    show_the_same(&zone, &snapshots);
+    same(&zone, &files);
+    filler.set_len(0).unwrap();
+    assert_eq!(rekey(&zone).left_bytes, 0);
+    zone.expect_clean();
 }
 
 /// A step of which something changed after it was written.
