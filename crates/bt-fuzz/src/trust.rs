@@ -38,7 +38,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 
 /// What the world above has, and what an earlier version wrote.
 fn seeds(name: &str, bytes: Vec<u8>) -> Vec<Vec<u8>> {
-    vec![bytes, vector(&format!("bt-tree/vectors/{name}-v1.hex"))]
+    vec![bytes, vector(&format!("bt-tree/vectors/{name}.hex"))]
 }
 
 fn cipher(key: [u8; 32], journal: &JournalId) -> JournalCipher {
@@ -52,7 +52,7 @@ pub(crate) fn genesis(data: &[u8]) {
 }
 
 pub(crate) fn genesis_seeds() -> Vec<Vec<u8>> {
-    seeds("genesis", WORLD.genesis.as_bytes().to_vec())
+    seeds("genesis-v1", WORLD.genesis.as_bytes().to_vec())
 }
 
 pub(crate) fn successions(data: &[u8]) {
@@ -65,7 +65,7 @@ pub(crate) fn successions_seeds() -> Vec<Vec<u8>> {
     let (root, second) = (SoftwareKeyStore::from_seed(&[1; 32]), SoftwareKeyStore::from_seed(&[3; 32]));
     let mut genesis = WORLD.genesis.clone();
     genesis.succeed(&root, &second, *WORLD.birth.zone(), NOW).expect("the root signs");
-    seeds("succession", genesis.successions_to_bytes())
+    seeds("succession-v1", genesis.successions_to_bytes())
 }
 
 pub(crate) fn counter(data: &[u8]) {
@@ -82,7 +82,7 @@ pub(crate) fn counter_seeds() -> Vec<Vec<u8>> {
     let heads = [(*WORLD.birth.zone(), LastHead { revision: Revision(3), hash: HeadHash([3; 32]) })].into();
     let (tree, node_id) = (*WORLD.genesis.tree(), node.credential().id());
     let record = CounterRecord { tree, node: node_id, counter: [6; 32], value: 7, heads, time: NOW };
-    seeds("counter", record.sign(&node).expect("the node signs"))
+    seeds("counter-v1", record.sign(&node).expect("the node signs"))
 }
 
 pub(crate) fn birth(data: &[u8]) {
@@ -93,7 +93,7 @@ pub(crate) fn birth(data: &[u8]) {
 }
 
 pub(crate) fn birth_seeds() -> Vec<Vec<u8>> {
-    let mut seeds = seeds("birth", WORLD.birth.as_bytes().to_vec());
+    let mut seeds = seeds("birth-v1", WORLD.birth.as_bytes().to_vec());
     seeds.push(vector("bt-tree/vectors/birth-v2.hex"));
     seeds
 }
@@ -105,8 +105,8 @@ pub(crate) fn access(data: &[u8]) {
 }
 
 pub(crate) fn access_seeds() -> Vec<Vec<u8>> {
-    let mut seeds = seeds("access", WORLD.log.to_bytes());
-    seeds.push(vector("bt-tree/vectors/access-succession-v2.hex"));
+    let mut seeds = seeds("access-v1", WORLD.log.to_bytes());
+    seeds.extend(["access-v2", "access-succession-v2"].map(|name| vector(&format!("bt-tree/vectors/{name}.hex"))));
     seeds
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn epochs(data: &[u8]) {
 pub(crate) fn epochs_seeds() -> Vec<Vec<u8>> {
     let mut list = EpochList::new(&WORLD.log);
     list.advance(&WORLD.log, &mut Keyring::default(), &WORLD.session, NOW, &mut Counting(3)).expect("it may write");
-    seeds("epochs", list.to_bytes())
+    seeds("epochs-v1-under-access-v2", list.to_bytes())
 }
 
 pub(crate) fn session(data: &[u8]) {
@@ -131,7 +131,7 @@ pub(crate) fn session(data: &[u8]) {
 }
 
 pub(crate) fn session_seeds() -> Vec<Vec<u8>> {
-    seeds("session", WORLD.session.certificate().as_bytes().to_vec())
+    seeds("session-v1", WORLD.session.certificate().as_bytes().to_vec())
 }
 
 pub(crate) fn head(data: &[u8]) {
@@ -157,7 +157,7 @@ pub(crate) fn head_seeds() -> Vec<Vec<u8>> {
         removed: vec![],
         time: NOW,
     };
-    seeds("head", SignedHead::sign(head, &WORLD.session).expect("it is small").to_bytes())
+    seeds("head-v1-under-access-v2", SignedHead::sign(head, &WORLD.session).expect("it is small").to_bytes())
 }
 
 pub(crate) fn batch(data: &[u8]) {
@@ -179,5 +179,5 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
     BatchWriter::new(cipher([3; 32], &JOURNAL.id), WORLD.session.clone(), *WORLD.birth.zone(), JOURNAL.id, 1)
         .seal(NOW, 1, 1, &[7; 5000], &mut batch)
         .expect("it is small");
-    seeds("batch", batch)
+    seeds("batch-v1", batch)
 }
